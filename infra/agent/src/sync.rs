@@ -1,0 +1,174 @@
+//! The loop that reports and hears what should be true.
+
+use std::{sync::Arc, time::Duration};
+
+use cloud::{Clock, Ids};
+use domain::{
+    Secret, Timestamp,
+    agent::{JupyterState, MainProcess, Note, Progress, Report, Synced},
+    api_key::{KeyKind, mint},
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    logs::cut,
+    plane::{Backoff, CallError, Plane},
+};
+
+/// How long a session secret is used.
+const ROTATE_AFTER: Duration = Duration::from_secs(60 * 60);
+/// The pauses that the control plane may ask for.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// The longest note, by the protocol.
+const LONGEST_NOTE: usize = 500;
+
+/// What the agent has to report.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) applied: u64,
+    pub(crate) progress: Progress,
+    pub(crate) main: MainProcess,
+    pub(crate) jupyter: JupyterState,
+    notes: Vec<Note>,
+    noted: u64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            applied: 0,
+            progress: Progress::Installing,
+            main: MainProcess::Absent,
+            jupyter: JupyterState::Off,
+            notes: Vec::new(),
+            noted: 0,
+        }
+    }
+}
+
+impl Seen {
+    /// Adds a fact for the timeline.
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        let mut text = text.into();
+        cut(&mut text, LONGEST_NOTE);
+        self.noted += 1;
+        self.notes.push(Note { number: self.noted, text });
+    }
+
+    /// What is said now.
+    pub(crate) fn report(&self) -> Report {
+        Report {
+            applied: self.applied,
+            progress: self.progress,
+            main: self.main,
+            jupyter: self.jupyter.clone(),
+            notes: self.notes.clone(),
+            next_session: None,
+        }
+    }
+
+    /// The report was answered: its notes need not be said again.
+    fn heard(&mut self, report: &Report) {
+        if let Some(last) = report.notes.last() {
+            self.notes.retain(|note| note.number > last.number);
+        }
+    }
+}
+
+/// What the loop tells the agent.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A report was answered.
+    Synced(Synced),
+    /// The session is dead.
+    Refused(u16),
+}
+
+/// The loop's means.
+pub(crate) struct Syncing {
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) seen: Arc<watch::Sender<Seen>>,
+    pub(crate) tell: mpsc::Sender<Heard>,
+}
+
+impl Syncing {
+    /// Reports when something changes and when the control plane wants to hear, until the session is dead.
+    pub(crate) async fn run(self, first_pause_ms: u64) {
+        let mut changes = self.seen.subscribe();
+        let mut pause = asked(first_pause_ms);
+        let mut backoff = Backoff::default();
+        let mut rotated = self.clock.now();
+        let mut next: Option<Secret> = None;
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                // While the control plane is away, changes wait for the next attempt: they must not make more of them.
+                changed = changes.changed(), if !failing => if changed.is_err() { return },
+            }
+            let mut report = changes.borrow_and_update().report();
+            if next.is_none() && rotation_due(rotated, self.clock.now()) {
+                next = Some(mint(KeyKind::Session, &self.ids.random()));
+            }
+            // The same next secret is offered until a sync that carried it was answered: only then does the plane surely know it.
+            report.next_session = next.as_ref().map(Secret::hash);
+            match self.plane.sync(&report).await {
+                Ok(synced) => {
+                    (failing, backoff, pause) = (false, Backoff::default(), asked(synced.next_sync_ms));
+                    if let Some(next) = next.take() {
+                        self.plane.rotate(next);
+                        rotated = self.clock.now();
+                    }
+                    self.seen.send_if_modified(|seen| {
+                        seen.heard(&report);
+                        false
+                    });
+                    if self.tell.send(Heard::Synced(synced)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(CallError::Refused(status)) => {
+                    if self.tell.send(Heard::Refused(status)).await.is_err() {
+                        tracing::debug!(status, "refused while ending");
+                    }
+                    return;
+                }
+                Err(CallError::Unavailable(error)) => {
+                    tracing::warn!(%error, "the control plane was not reached");
+                    (failing, pause) = (true, backoff.next());
+                }
+            }
+        }
+    }
+}
+
+fn asked(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+}
+
+fn rotation_due(since: Timestamp, now: Timestamp) -> bool {
+    now.since(since) >= ROTATE_AFTER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_stay_until_a_report_with_them_was_answered() {
+        let mut seen = Seen::default();
+        seen.note("one");
+        let first = seen.report();
+        seen.note("é".repeat(300));
+        seen.heard(&first);
+        let second = seen.report();
+        assert_eq!(second.notes.iter().map(|note| note.number).collect::<Vec<_>>(), [2]);
+        assert_eq!(second.notes[0].text.len(), 500);
+        seen.heard(&second);
+        assert_eq!(seen.report().notes, []);
+        seen.heard(&first);
+    }
+}

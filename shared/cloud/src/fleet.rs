@@ -1,0 +1,103 @@
+//! What workloads run on: EC2 instances, Kubernetes pods, or processes of this machine.
+
+use async_trait::async_trait;
+use domain::{InstanceId, NodeId, Secret, TenantId, Timestamp, WorkloadId, workload::Address};
+
+use crate::PortError;
+
+/// What a fleet is asked to run: one attempt of one workload. The pair of workload and attempt is the client token: asking twice
+/// makes one thing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// The workload's tenant.
+    pub tenant: TenantId,
+    /// The workload.
+    pub workload: WorkloadId,
+    /// The attempt, counting from 1; stored before the fleet is asked.
+    pub attempt: u32,
+    /// The node that GPUs were booked on.
+    pub node: NodeId,
+    /// How many GPUs.
+    pub gpus: u32,
+    /// The container image.
+    pub image: String,
+    /// The agent's one-time token; the same in every repetition of an order.
+    pub enroll_token: Secret,
+}
+
+/// What a fleet made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provisioned {
+    /// What the fleet calls it.
+    pub instance: InstanceId,
+    /// How to reach it.
+    pub address: Address,
+}
+
+/// What a fleet sees of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// Something of it runs, or may come to run.
+    Running,
+    /// It was there and has stopped, or never came to be and never will: the fleet answers for it.
+    Gone {
+        /// When the last of it stopped, where the fleet knows.
+        stopped_at: Option<Timestamp>,
+    },
+}
+
+/// Something of ours that a fleet runs, by the tags that it was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// What the fleet calls it.
+    pub instance: InstanceId,
+    /// The workload's tenant.
+    pub tenant: TenantId,
+    /// The workload.
+    pub workload: WorkloadId,
+    /// The attempt.
+    pub attempt: u32,
+}
+
+/// A fleet did not make what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FleetError {
+    /// There is no room now; there may be later.
+    #[error("no capacity: {0}")]
+    Capacity(String),
+    /// It will never do this.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It may have done it, or may do it later.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Runs workloads. Every call can be repeated.
+#[async_trait]
+pub trait Fleet: Send + Sync {
+    /// Runs an attempt. The same workload and attempt again gives the same instance.
+    ///
+    /// # Errors
+    /// [`FleetError::Port`] when it is not known whether anything was made.
+    async fn provision(&self, order: &Order) -> Result<Provisioned, FleetError>;
+
+    /// What is to be seen of an attempt; also of one whose order was never answered. Absence alone is not [`Sighting::Gone`]: lists
+    /// are late (skypilot#4431), so a fleet says so only of what it has seen end, or of what can no longer come to be.
+    ///
+    /// # Errors
+    /// When it could not be looked.
+    async fn describe(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<Sighting, PortError>;
+
+    /// Ends an attempt, and keeps a late order for it from making anything. Of what has ended, or was never made, this is no error.
+    ///
+    /// # Errors
+    /// When it is not known to have been taken; repeating it does no harm.
+    async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError>;
+
+    /// Everything of ours that runs or may come to run, for the sweep of what nobody knows any more. It may be late by a minute or two.
+    ///
+    /// # Errors
+    /// When the list could not be had in full.
+    async fn list(&self) -> Result<Vec<Tagged>, PortError>;
+}

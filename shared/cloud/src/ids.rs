@@ -1,0 +1,34 @@
+//! Randomness: the only file that asks the operating system for it.
+
+use domain::{MessageId, Timestamp, WorkloadId};
+
+/// Where identifiers and secrets come from.
+pub trait Ids: Send + Sync {
+    /// 256 fresh random bits.
+    fn random(&self) -> [u8; 32];
+
+    /// A fresh workload id, made at `at`.
+    fn workload(&self, at: Timestamp) -> WorkloadId {
+        WorkloadId::new(at, &self.random())
+    }
+
+    /// A fresh message id, made at `at`.
+    fn message(&self, at: Timestamp) -> MessageId {
+        MessageId::new(at, &self.random())
+    }
+}
+
+/// The operating system's generator.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsIds;
+
+impl Ids for OsIds {
+    /// # Panics
+    /// When the operating system cannot give random bytes: nothing here may go on with guessable keys.
+    #[expect(clippy::expect_used, reason = "a process without randomness must not issue keys")]
+    fn random(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        bytes
+    }
+}

@@ -1,0 +1,57 @@
+//! The ports: what the control plane asks of the world, in the domain's words.
+//!
+//! Every effect outside the tables goes through one of these traits. The `aws-*` crates implement them over AWS, `infra/local`
+//! over one machine, and [`sim`] as one deterministic state machine with virtual time and faults.
+
+pub mod clock;
+pub mod fleet;
+pub mod identity;
+pub mod ids;
+pub mod launches;
+pub mod people;
+pub mod queue;
+pub mod sim;
+pub mod vault;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, SystemClock};
+pub use fleet::{Fleet, FleetError, Order, Provisioned, Sighting, Tagged};
+pub use identity::{AwsCredentials, Identity, IdentityError};
+pub use ids::{Ids, OsIds};
+pub use launches::{Launches, TaskToken};
+pub use people::{People, PeopleError};
+pub use queue::Queue;
+pub use vault::{KeyVault, SealContext, Vault, VaultError};
+
+/// Every port together, as a plane is given them.
+#[derive(Clone)]
+pub struct Ports {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Identifiers and secrets.
+    pub ids: Arc<dyn Ids>,
+    /// Messages to workers.
+    pub queue: Arc<dyn Queue>,
+    /// The launch state machine.
+    pub launches: Arc<dyn Launches>,
+    /// Machines, pods or processes.
+    pub fleet: Arc<dyn Fleet>,
+    /// Who AWS credentials belong to.
+    pub identity: Arc<dyn Identity>,
+    /// Sealing what is secret at rest.
+    pub vault: Arc<dyn Vault>,
+    /// People's public keys.
+    pub people: Arc<dyn People>,
+}
+
+/// The world did not do what it was asked, and may do so later. Whether anything happened is not known: every call can be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// Asked too often.
+    #[error("throttled")]
+    Throttled,
+    /// No answer, or one that says to come again.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,134 @@
+//! Every kind of identifier is a type of its own, so that none can be handed over for another.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::{Builder, Uuid};
+
+use crate::Timestamp;
+
+/// What identifies one workload: a job, and later a node, an instance, a model server, a service or a pod.
+///
+/// It is a UUID of version 7 (RFC 9562), so that ids sort by the time of their making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkloadId(Uuid);
+
+impl WorkloadId {
+    /// A new id from the instant of its making and random bytes; both come from ports.
+    #[must_use]
+    pub fn new(at: Timestamp, random: &[u8; 32]) -> Self {
+        Self(uuid_v7(at, random))
+    }
+
+    /// The first eight characters after the time's: enough for a person to tell two workloads apart, not to address one.
+    #[must_use]
+    pub fn short(self) -> String {
+        self.0.simple().to_string().chars().skip(20).collect()
+    }
+}
+
+/// The text is not an id in the one spelling that ours have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a hyphenated, lower-case UUID")]
+pub struct NotAnId;
+
+impl FromStr for WorkloadId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = Uuid::try_parse(text).map_err(|_malformed| NotAnId)?;
+        // Only the hyphenated form is an id of ours: one workload has one address.
+        if read.hyphenated().to_string() == text { Ok(Self(read)) } else { Err(NotAnId) }
+    }
+}
+
+impl fmt::Display for WorkloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What identifies a message: it is allotted before the commit that sends it, so that an answer can name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(Uuid);
+
+impl MessageId {
+    /// A new id from the instant of its making and random bytes; both come from ports.
+    #[must_use]
+    pub fn new(at: Timestamp, random: &[u8; 32]) -> Self {
+        Self(uuid_v7(at, random))
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+fn uuid_v7(at: Timestamp, random: &[u8; 32]) -> Uuid {
+    let mut counter = [0; 10];
+    counter.copy_from_slice(&random[..10]);
+    Builder::from_unix_timestamp_millis(u64::try_from(at.millis()).unwrap_or(0), &counter).into_uuid()
+}
+
+macro_rules! text_ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes `text` as it is: it comes from our own configuration or tables, never from a caller.
+            #[must_use]
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+text_ids! {
+    /// A tenant: what owns workloads, keys and limits. It begins every key of a row that a tenant owns.
+    TenantId
+    /// A person within a tenant, as the identity service names them.
+    UserName
+    /// A machine with GPUs that workloads are placed on.
+    NodeId
+    /// GPUs of one type in one place: what a workload queues for. Written `place/gpu`, as in `local/h100`.
+    PoolId
+    /// What a fleet calls the thing that runs one attempt of a workload: an instance, a pod or a process tree.
+    InstanceId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_have_one_spelling() {
+        let early = WorkloadId::new(Timestamp::from_millis(1_000), &[0xff; 32]);
+        let late = WorkloadId::new(Timestamp::from_millis(2_000), &[0; 32]);
+        assert!(early < late && early.to_string() < late.to_string());
+        assert_eq!(early.to_string().parse::<WorkloadId>().ok(), Some(early));
+        for other in ["", "x", &early.to_string().to_uppercase(), &early.to_string().replace('-', "")] {
+            assert!(other.parse::<WorkloadId>().is_err(), "{other}");
+        }
+        assert_eq!(late.short().len(), 12);
+    }
+}

@@ -1,0 +1,167 @@
+//! What somebody wants to run, and on what.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    PoolId, Secret, UserName,
+    gpu::Gpu,
+    names::{EnvName, GithubName, ImageName, JobName},
+    ssh::PublicKey,
+};
+
+/// What a workload is to be. It never changes after the submit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The container image.
+    pub image: ImageName,
+    /// The machine type's name, as it was asked for.
+    pub instance_type: String,
+    /// The type of GPU.
+    pub gpu: Gpu,
+    /// How many of them, all on one node.
+    pub gpu_count: u32,
+    /// Where it queues.
+    pub pool: PoolId,
+    /// Its name, for people.
+    pub name: Option<JobName>,
+    /// The owner's name at GitHub, whose keys open the way in.
+    pub github_user: Option<GithubName>,
+    /// Higher goes first.
+    pub priority: u8,
+    /// End when the main process ends, rather than when the time is over.
+    pub end_on_exit: bool,
+}
+
+/// The parts of a submit that are large or secret: sealed, and kept beside the workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Particulars {
+    /// The user's own command line.
+    pub command: Option<String>,
+    /// The user's environment.
+    pub env: BTreeMap<EnvName, Secret>,
+}
+
+/// Who may come in by SSH.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct People {
+    /// Keys given in the submit; they belong to the owner.
+    pub keys: Vec<PublicKey>,
+    /// People named by their GitHub names, the owner's own among them.
+    pub github: BTreeMap<GithubName, Fetch>,
+}
+
+/// What GitHub said about somebody's keys. They are asked for once, when the person is added: a name that later belongs to somebody
+/// else opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Fetch {
+    /// Nobody has asked yet.
+    Wanted,
+    /// These are the keys.
+    Fetched {
+        /// At most [`crate::names::MOST_KEYS`].
+        keys: Vec<PublicKey>,
+    },
+    /// There are none to be had.
+    Failed {
+        /// Why, for the owner.
+        error: String,
+    },
+}
+
+impl People {
+    /// Whose keys are still to be asked for.
+    pub fn wanted(&self) -> impl Iterator<Item = &GithubName> {
+        self.github.iter().filter(|(_, fetch)| **fetch == Fetch::Wanted).map(|(name, _)| name)
+    }
+
+    /// Everybody with a key, in the form in which an agent is told.
+    #[must_use]
+    pub fn for_agent(&self, owner: &UserName) -> Vec<crate::agent::User> {
+        let user = |name: &str, keys: &[PublicKey]| crate::agent::User {
+            name: name.to_owned(),
+            keys: keys.iter().map(|key| key.as_str().to_owned()).collect(),
+        };
+        let own = (!self.keys.is_empty()).then(|| user(owner.as_str(), &self.keys));
+        let fetched = self.github.iter().filter_map(|(name, fetch)| match fetch {
+            Fetch::Fetched { keys } => Some(user(name.as_str(), keys)),
+            Fetch::Wanted | Fetch::Failed { .. } => None,
+        });
+        own.into_iter().chain(fetched).collect()
+    }
+}
+
+/// A length of time that callers give in hours, with fractions: kept in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hours {
+    seconds: u32,
+}
+
+impl Hours {
+    /// So many whole hours.
+    #[must_use]
+    pub const fn whole(hours: u32) -> Self {
+        Self { seconds: hours.saturating_mul(3600) }
+    }
+
+    /// Reads a caller's number; `None` when it is not positive or longer than ten years.
+    #[must_use]
+    pub fn from_number(hours: f64) -> Option<Self> {
+        let seconds = (hours * 3600.0).round();
+        if !(1.0..=315_360_000.0).contains(&seconds) {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
+        let seconds = seconds as u32;
+        Some(Self { seconds })
+    }
+
+    /// As a number of hours.
+    #[must_use]
+    pub fn number(self) -> f64 {
+        f64::from(self.seconds) / 3600.0
+    }
+
+    /// As a duration.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.seconds as u64)
+    }
+
+    /// Together with `more`.
+    #[must_use]
+    pub const fn plus(self, more: Self) -> Self {
+        Self { seconds: self.seconds.saturating_add(more.seconds) }
+    }
+
+    /// What is left of this after `used`.
+    #[must_use]
+    pub const fn minus(self, used: Self) -> Self {
+        Self { seconds: self.seconds.saturating_sub(used.seconds) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours() {
+        for (number, expected) in [
+            (1.0, Some(3600)),
+            (0.5, Some(1800)),
+            (0.0, None),
+            (-1.0, None),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+            (1e300, None),
+        ] {
+            assert_eq!(Hours::from_number(number).map(|hours| hours.seconds), expected, "{number}");
+        }
+        assert!((Hours::whole(2).plus(Hours::from_number(0.25).unwrap()).number() - 2.25).abs() < 1e-9);
+        assert_eq!(Hours::whole(1).minus(Hours::whole(2)).duration(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,29 @@
+//! What things are and what may happen to them.
+//!
+//! Everything here is a pure function of its arguments. **Invariant:** this crate names no async runtime, no AWS crate, no HTTP
+//! crate, no clock and no random source; `tests` reads `cargo metadata` and the sources to hold it. Time and randomness come in
+//! as arguments, decisions go out as values, and a rule that says no returns a [`Refusal`].
+
+pub mod agent;
+pub mod api_key;
+pub mod gpu;
+pub mod identity;
+pub mod ids;
+pub mod job;
+pub mod lifecycle;
+pub mod message;
+pub mod names;
+pub mod placement;
+pub mod policy;
+pub mod refusal;
+pub mod secret;
+pub mod ssh;
+pub mod time;
+pub mod timeline;
+pub mod workload;
+
+pub use ids::{InstanceId, MessageId, NodeId, PoolId, TenantId, UserName, WorkloadId};
+pub use refusal::Refusal;
+pub use secret::{Secret, SecretHash};
+pub use time::Timestamp;
+pub use workload::Workload;

@@ -1,0 +1,123 @@
+//! Texts that callers choose, each as a type that can only hold what is allowed (invariants, threats 3.7 and 3.8).
+
+use serde::{Deserialize, Serialize};
+
+/// A text that a caller chose is not of the allowed form.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadName(pub &'static str);
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident $check:ident $rule:literal)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Reads a text of the allowed form.
+            ///
+            /// # Errors
+            /// When it is not; the error says what is allowed.
+            pub fn parse(text: &str) -> Result<Self, BadName> {
+                if $check(text) { Ok(Self(text.to_owned())) } else { Err(BadName($rule)) }
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+
+            fn try_from(text: String) -> Result<Self, BadName> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    )*};
+}
+
+names! {
+    /// A user name at GitHub.
+    GithubName is_github_name "a GitHub user name has 1 to 39 letters, digits and single hyphens, and neither begins nor ends with a hyphen"
+    /// The name of an environment variable.
+    EnvName is_env_name "an environment variable's name has up to 128 letters, digits and underscores, does not begin with a digit, and SLIPWAY_ and LD_ names are reserved"
+    /// A container image: `registry/repository:tag@digest`.
+    ImageName is_image_name "an image is [registry/]repository[:tag][@digest] in at most 255 characters"
+    /// A job's name, for people; it identifies nothing.
+    JobName is_job_name "a name has 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit"
+}
+
+fn is_github_name(text: &str) -> bool {
+    let edges = !text.starts_with('-') && !text.ends_with('-') && !text.contains("--");
+    (1..=39).contains(&text.len()) && edges && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn is_env_name(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    // LD_ names would reach into the programs that supervise the job; SLIPWAY_ names are what we tell it.
+    let reserved = ["SLIPWAY_", "LD_"].iter().any(|prefix| text.starts_with(prefix));
+    first && text.len() <= 128 && !reserved && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn is_image_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':' | b'@');
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let parts = text.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+    first && parts && text.len() <= 255 && text.bytes().all(allowed)
+}
+
+fn is_job_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    first && text.len() <= 63 && text.bytes().all(allowed)
+}
+
+/// The longest command line, in bytes. Linux takes 128 KiB for one argument.
+pub const LONGEST_COMMAND: usize = 64 * 1024;
+
+/// The largest environment that a job may bring, names and values together, in bytes.
+pub const LARGEST_ENVIRONMENT: usize = 32 * 1024;
+
+/// The most keys that may be given with a job.
+pub const MOST_KEYS: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T>(parse: fn(&str) -> Result<T, BadName>, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert!(parse(text).is_ok(), "{text:?} should be taken");
+        }
+        for text in bad {
+            assert!(parse(text).is_err(), "{text:?} should be refused");
+        }
+    }
+
+    #[test]
+    fn forms() {
+        let long = "a".repeat(256);
+        check(
+            GithubName::parse,
+            &["a", "jeanschmidt", "a-b-c", &long[..39]],
+            &["", "-a", "a-", "a--b", "a b", "a/b", "../x", "a.b", "é", &long[..40]],
+        );
+        check(EnvName::parse, &["A", "_", "WANDB_API_KEY", "a1"], &["", "1A", "A-B", "A=B", "A B", "LD_PRELOAD", "SLIPWAY_X", "É", &long]);
+        check(
+            ImageName::parse,
+            &["pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime", "a", "r.io:5000/a/b@sha256:00"],
+            &["", "/a", "a//b", "../a", "a/../b", "a b", "a;b", "$(id)", "a\n", &long],
+        );
+        check(JobName::parse, &["a", "training-run", "v1.2_b"], &["", "-a", ".a", "a b", "a/b", "a\n", &long[..64]]);
+    }
+}

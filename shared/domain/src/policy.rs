@@ -1,0 +1,71 @@
+//! Limits that an installation may set; the defaults are the references' (checklist K21) or ours where they are silent.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::State;
+
+/// What users may ask for, and how long things may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The shortest job, in hours.
+    pub shortest_hours: u32,
+    /// The longest life of a job from its activation, extensions included, in hours.
+    pub longest_hours: u32,
+    /// What a job gets that names no duration, in hours.
+    pub default_hours: u32,
+    /// The highest priority that a user may ask for; it is also what a job gets that names none.
+    pub highest_priority: u8,
+    /// How many jobs of one user may wait and run at once.
+    pub jobs_per_user: u32,
+    /// How many people may be added to one job.
+    pub users_per_job: usize,
+    /// How long a key lives after a login or a rotation, in hours (1 to 168).
+    pub key_ttl_hours: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            shortest_hours: 1,
+            longest_hours: 48,
+            default_hours: 8,
+            highest_priority: 50,
+            jobs_per_user: 1_000,
+            users_per_job: 20,
+            key_ttl_hours: 2,
+        }
+    }
+}
+
+/// A job's processes may finish for this long after its end (invariant I7).
+pub const GRACE: Duration = Duration::from_secs(120);
+
+/// What runs gets this long to end after a cancel or a failure.
+pub const SHORT_GRACE: Duration = Duration::from_secs(20);
+
+/// Owners are warned this many minutes before the end, longest first.
+pub const WARNINGS: [u32; 3] = [30, 15, 5];
+
+/// How long an answer to an idempotent request is kept.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long ended workloads, their timelines and logs are kept.
+pub const HISTORY_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// How long a workload may stay in a state before the sweep moves it on; `None` where the end is known in another way (active:
+/// `expires_at`) or where giving up would lie about what runs (draining: retried until the fleet says that nothing runs).
+#[must_use]
+pub const fn longest_stay(state: State) -> Option<Duration> {
+    let minutes = match state {
+        State::Queued => 48 * 60,
+        State::Placed | State::HealthCheck => 10,
+        State::Provisioning => 20,
+        State::InstanceReady => 5,
+        State::Installing => 30,
+        State::ModelLoading => 60,
+        State::Active | State::Draining | State::Ended => return None,
+    };
+    Some(Duration::from_secs(minutes * 60))
+}

@@ -1,0 +1,33 @@
+//! What happened to a workload, in order: read by the events operation, live streams, history and the audit trail.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MessageId, Timestamp, lifecycle::State, message::Message};
+
+/// One change of a workload. There is exactly one for each version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The workload's version after the change, counting from 1.
+    pub version: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What kind of change: `submitted`, `placed`, `extended`, `note`, ...
+    pub kind: String,
+    /// The state after the change.
+    pub phase: State,
+    /// How far a launch has come, in percent.
+    pub progress: u8,
+    /// What happened, in words for the owner.
+    pub message: String,
+    /// Who did it: a user's name, or the part of the plane.
+    pub by: String,
+}
+
+/// Messages that a change sends: kept with its timeline entry, in the same transaction, until they have been handed to the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// What an answer calls the message.
+    pub id: MessageId,
+    /// The messages.
+    pub messages: Vec<Message>,
+}

@@ -1,0 +1,409 @@
+//! What may be decided about a workload, by whom and when.
+
+use std::time::Duration;
+
+use super::{Address, Change, Ending, Warned, Workload, minutes_of};
+use crate::{
+    InstanceId, NodeId, Refusal, Timestamp,
+    agent::{JupyterState, MainProcess, Progress, Report},
+    job::{Hours, People},
+    lifecycle::{Cause, State, Step},
+    names::GithubName,
+    policy::{self, Policy},
+};
+
+/// What the sweep does about a workload whose time has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Due {
+    /// Nothing: it was looked at too early, or is over.
+    Nothing,
+    /// Write this.
+    Change(Box<Change>),
+    /// Start its launch again: it was placed, but the start may have been lost.
+    Launch,
+    /// Tell a launcher to look at it again: it is draining, and something may still run.
+    Reconcile,
+}
+
+/// What an agent's report changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reported {
+    /// To be written one after the other.
+    pub changes: Vec<Change>,
+    /// The way in works: the launch may go on.
+    pub ready: bool,
+}
+
+const PLANE: &str = "slipway";
+const AGENT: &str = "agent";
+
+impl Workload {
+    /// Books room on `node`.
+    ///
+    /// # Errors
+    /// When it does not wait any more.
+    pub fn place(&self, node: &NodeId, now: Timestamp) -> Result<Change, Refusal> {
+        let message = format!("Placed on node {node}");
+        self.stepped(Step::Place, "placed", message, PLANE, now, |next| next.node = Some(node.clone()))
+    }
+
+    /// Begins an attempt: its number is stored before the fleet is asked, so that whatever the fleet makes can be told from what an
+    /// earlier or a later attempt made.
+    ///
+    /// # Errors
+    /// When it is not about to be launched.
+    pub fn begin_attempt(&self, now: Timestamp) -> Result<Change, Refusal> {
+        let message = format!("Asking for a machine (attempt {})", self.attempt + 1);
+        self.stepped(Step::Provision, "provisioning", message, PLANE, now, |next| next.attempt += 1)
+    }
+
+    /// Records what the fleet made for this attempt.
+    ///
+    /// # Errors
+    /// When it is no longer being provisioned: it was cancelled meanwhile, or the agent was faster, which is no harm.
+    pub fn provisioned(&self, instance: InstanceId, address: Address, now: Timestamp) -> Result<Change, Refusal> {
+        if !(self.state.is_preparing() && self.state != State::Placed) {
+            return Err(Refusal::NoSuchStep { from: self.state, step: "record an instance" });
+        }
+        Ok(self.changed("provisioned", format!("Started {instance}"), PLANE, now, |next| {
+            next.instance = Some(instance);
+            next.address = Some(address);
+        }))
+    }
+
+    /// The agent of an attempt calls in.
+    ///
+    /// # Errors
+    /// When the attempt is not the present one, or the workload is ending.
+    pub fn enroll(&self, attempt: u32, version: &str, now: Timestamp) -> Result<Change, Refusal> {
+        if attempt != self.attempt {
+            return Err(Refusal::NoSuchStep { from: self.state, step: "enroll an old attempt" });
+        }
+        let message = format!("Agent {version} is up");
+        self.stepped(Step::Enroll, "instance_ready", message, AGENT, now, |next| next.usage.started_at = Some(now))
+    }
+
+    /// Takes an agent's report. It only ever moves the workload forward, and never touches expiry, usage or addresses.
+    #[must_use]
+    pub fn report(&self, report: &Report, now: Timestamp) -> Reported {
+        let mut changes = Vec::new();
+        for note in report.notes.iter().filter(|note| note.number > self.notes_seen) {
+            let text = note.text.chars().take(500).collect::<String>();
+            push(self, &mut changes, |last| {
+                Some(last.changed("note", text, AGENT, now, |next| next.notes_seen = note.number))
+            });
+        }
+        let (state, step, message) = match report.progress {
+            Progress::Installing => (State::Installing, Step::Install, "Making the sandbox"),
+            Progress::ModelLoading => (State::ModelLoading, Step::LoadModel, "Loading the model"),
+            Progress::HealthCheck | Progress::Ready => (State::HealthCheck, Step::CheckHealth, "Checking the way in"),
+        };
+        push(self, &mut changes, |last| {
+            // A phase that the launch is past already is no news, and an ending workload cannot step.
+            if last.state >= state { None } else { last.stepped(step, state.name(), message, AGENT, now, |_| {}).ok() }
+        });
+        push(self, &mut changes, |last| last.jupyter_reported(&report.jupyter, now));
+        push(self, &mut changes, |last| last.main_reported(report.main, now));
+        let last = changes.last().map_or(self, |change| &change.workload);
+        let ready = report.progress == Progress::Ready && last.state == State::HealthCheck;
+        Reported { changes, ready }
+    }
+
+    fn jupyter_reported(&self, state: &JupyterState, now: Timestamp) -> Option<Change> {
+        let (ready, error, message) = match state {
+            JupyterState::Off | JupyterState::Starting => (false, None, "JupyterLab is not running".to_owned()),
+            JupyterState::Ready => (true, None, "JupyterLab is ready".to_owned()),
+            JupyterState::Failed { error } => {
+                let error = error.chars().take(300).collect::<String>();
+                (false, Some(error.clone()), format!("JupyterLab cannot be had: {error}"))
+            }
+        };
+        // A report that was on its way while Jupyter was switched off must not switch it on again.
+        let news = (ready, &error) != (self.jupyter.ready, &self.jupyter.error);
+        (news && self.jupyter.wanted).then(|| {
+            self.changed("jupyter", message, AGENT, now, |next| {
+                next.jupyter.ready = ready;
+                next.jupyter.error = error;
+            })
+        })
+    }
+
+    fn main_reported(&self, main: MainProcess, now: Timestamp) -> Option<Change> {
+        let MainProcess::Exited { code } = main else { return None };
+        if self.exit_code.is_some() {
+            return None;
+        }
+        let message = format!("The command ended with exit code {code}");
+        if self.state == State::Active && self.spec.end_on_exit {
+            let ending = Ending {
+                cause: Cause::Completed,
+                reason: Some(message.clone()),
+                kill_at: now.plus(policy::SHORT_GRACE),
+                left_at: None,
+            };
+            return self
+                .stepped(Step::Drain, "exited", message, AGENT, now, |next| {
+                    next.exit_code = Some(code);
+                    next.ending = Some(ending);
+                })
+                .ok();
+        }
+        Some(self.changed("exited", message, AGENT, now, |next| next.exit_code = Some(code)))
+    }
+
+    /// Completes the launch: the time runs from here.
+    ///
+    /// # Errors
+    /// When its way in has not been checked, or it is ending.
+    pub fn activate(&self, now: Timestamp) -> Result<Change, Refusal> {
+        let expires_at = now.plus(self.duration.duration());
+        self.stepped(Step::Activate, "active", format!("Active until {expires_at}"), PLANE, now, |next| {
+            next.expires_at = Some(expires_at);
+            next.warned = Warned::passed(self.duration.duration());
+        })
+    }
+
+    /// Cancels it: at once while it waits, else by draining.
+    ///
+    /// # Errors
+    /// When it is over, or already ending.
+    pub fn cancel(&self, by: &str, now: Timestamp) -> Result<Change, Refusal> {
+        self.end_early(Cause::Cancelled, None, "cancelled", by, now)
+    }
+
+    /// Ends it because its launch failed or what it ran on is gone.
+    ///
+    /// # Errors
+    /// When it is over, or already ending.
+    pub fn fail(&self, reason: &str, now: Timestamp) -> Result<Change, Refusal> {
+        self.end_early(Cause::Failed, Some(reason.to_owned()), "failed", PLANE, now)
+    }
+
+    fn end_early(
+        &self,
+        cause: Cause,
+        reason: Option<String>,
+        kind: &str,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Change, Refusal> {
+        let message = reason.clone().map_or_else(|| format!("Ended by {by}"), |why| format!("Ended: {why}"));
+        match self.state {
+            State::Queued => {
+                let ending = Ending { cause, reason, kill_at: now, left_at: None };
+                self.stepped(Step::Withdraw, kind, message, by, now, |next| next.ending = Some(ending))
+            }
+            State::Draining | State::Ended => Err(Refusal::AlreadyOver { status: self.over_as() }),
+            State::Placed
+            | State::Provisioning
+            | State::InstanceReady
+            | State::Installing
+            | State::ModelLoading
+            | State::HealthCheck
+            | State::Active => {
+                // Before the agent has called in there is nothing that could end gracefully.
+                let grace =
+                    if self.usage.started_at.is_some() { policy::SHORT_GRACE } else { Duration::ZERO };
+                let ending = Ending { cause, reason, kill_at: now.plus(grace), left_at: None };
+                self.stepped(Step::Drain, kind, message, by, now, |next| next.ending = Some(ending))
+            }
+        }
+    }
+
+    /// The word for its end in a refusal.
+    fn over_as(&self) -> &'static str {
+        let cause = self.ending.as_ref().map(|ending| ending.cause);
+        super::JobStatus::of(State::Ended, cause).name()
+    }
+
+    /// Moves its end.
+    ///
+    /// # Errors
+    /// When it is not active, its time is over, or its whole life would be longer than the policy allows.
+    pub fn extend(&self, by: Hours, policy: &Policy, now: Timestamp) -> Result<Change, Refusal> {
+        let expires_at = self.running("extend", now)?;
+        let longest = Hours::whole(policy.longest_hours);
+        let duration = self.duration.plus(by);
+        if duration > longest {
+            let left = longest.minus(self.duration).number();
+            return Err(Refusal::TooLong { most: policy.longest_hours, left });
+        }
+        let expires_at = expires_at.plus(by.duration());
+        let message = format!("Extended by {} hours, until {expires_at}", by.number());
+        Ok(self.changed("extended", message, self.owner.as_str(), now, |next| {
+            next.duration = duration;
+            next.expires_at = Some(expires_at);
+            // The warnings that lie ahead again are given again.
+            next.warned = Warned::passed(expires_at.since(now));
+        }))
+    }
+
+    /// Switches JupyterLab on, with a sealed token, or off, with none.
+    ///
+    /// # Errors
+    /// When it is not active.
+    pub fn set_jupyter(&self, sealed_token: Option<String>, now: Timestamp) -> Result<Change, Refusal> {
+        let wanted = sealed_token.is_some();
+        self.running(if wanted { "enabling Jupyter" } else { "disabling Jupyter" }, now)?;
+        let message = if wanted { "JupyterLab was asked for" } else { "JupyterLab was switched off" };
+        Ok(self.changed("jupyter", message, self.owner.as_str(), now, |next| {
+            // Asking again for what runs already keeps the token that people use.
+            let keep = wanted && next.jupyter.wanted && next.jupyter.error.is_none();
+            if !keep {
+                next.jupyter = super::Jupyter { wanted, sealed_token, ..super::Jupyter::default() };
+            }
+        }))
+    }
+
+    /// Lets somebody in by their keys at GitHub; they are fetched once.
+    ///
+    /// # Errors
+    /// When it is not active, or has as many users as it takes.
+    pub fn add_user(
+        &self,
+        people: &People,
+        name: &GithubName,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<(Change, People), Refusal> {
+        self.running("adding a user", now)?;
+        let mut people = people.clone();
+        if people.github.len() >= policy.users_per_job && !people.github.contains_key(name) {
+            return Err(Refusal::TooManyUsers(policy.users_per_job));
+        }
+        people.github.insert(name.clone(), crate::job::Fetch::Wanted);
+        let message = format!("GitHub user '{}' was added", name.as_str());
+        Ok((self.changed("user_added", message, self.owner.as_str(), now, |_| {}), people))
+    }
+
+    /// Takes somebody's way in away again and ends their sessions (trap T16).
+    ///
+    /// # Errors
+    /// When it is not active, nobody of that name was added, or it is the owner.
+    pub fn remove_user(
+        &self,
+        people: &People,
+        name: &GithubName,
+        now: Timestamp,
+    ) -> Result<(Change, People), Refusal> {
+        self.running("removing a user", now)?;
+        if self.spec.github_user.as_ref() == Some(name) {
+            return Err(Refusal::OwnerStays(name.as_str().to_owned()));
+        }
+        let mut people = people.clone();
+        if people.github.remove(name).is_none() {
+            return Err(Refusal::NoSuchUser(name.as_str().to_owned()));
+        }
+        let message = format!("GitHub user '{}' was removed", name.as_str());
+        Ok((self.changed("user_removed", message, self.owner.as_str(), now, |_| {}), people))
+    }
+
+    /// Records what GitHub said about somebody's keys.
+    #[must_use]
+    pub fn keys_fetched(&self, message: String, now: Timestamp) -> Change {
+        self.changed("keys", message, PLANE, now, |_| {})
+    }
+
+    /// When it ends, if it is running; at the very instant of its end it is not.
+    fn running(&self, action: &'static str, now: Timestamp) -> Result<Timestamp, Refusal> {
+        match (self.state, self.expires_at) {
+            (State::Active, Some(expires_at)) if now < expires_at => Ok(expires_at),
+            _ => Err(Refusal::NotRunning { action, status: self.status().name() }),
+        }
+    }
+
+    /// Its agent said that nothing of it runs any more. That is believed only to hasten its end: GPUs are free when the fleet agrees.
+    #[must_use]
+    pub fn agent_left(&self, reason: &str, now: Timestamp) -> Option<Change> {
+        let reason = reason.chars().take(300).collect::<String>();
+        match (self.state, &self.ending) {
+            (State::Draining, Some(ending)) if ending.left_at.is_none() => {
+                Some(self.changed("left", format!("Agent left: {reason}"), AGENT, now, |next| {
+                    if let Some(ending) = &mut next.ending {
+                        ending.left_at = Some(now);
+                    }
+                }))
+            }
+            (State::Queued | State::Draining | State::Ended, _) => None,
+            _ => {
+                // The agent arms the end by itself and may be a little earlier than the sweep.
+                let expired = self.expires_at.is_some_and(|at| now >= at);
+                let cause = if expired { Cause::Expired } else { Cause::Failed };
+                let why = if expired { None } else { Some(format!("the agent left: {reason}")) };
+                let mut change = self.end_early(cause, why, "left", AGENT, now).ok()?;
+                if let Some(ending) = &mut change.workload.ending {
+                    ending.left_at = Some(now);
+                }
+                Some(change)
+            }
+        }
+    }
+
+    /// The fleet says that nothing of it runs any more: its GPUs are free. `stopped_at` is when the fleet, or else the agent, saw
+    /// the last of it.
+    ///
+    /// # Errors
+    /// When it is not draining.
+    pub fn end(&self, stopped_at: Option<Timestamp>, now: Timestamp) -> Result<Change, Refusal> {
+        let left_at = self.ending.as_ref().and_then(|ending| ending.left_at);
+        let stopped = stopped_at.or(left_at).unwrap_or(now).min(now);
+        self.stepped(Step::End, "ended", "Nothing of it runs any more", PLANE, now, |next| {
+            if let Some(started) = next.usage.started_at {
+                let seconds = stopped.since(started).as_millis().div_ceil(1000);
+                next.usage.stopped_at = Some(stopped.max(started));
+                next.usage.gpu_seconds =
+                    u64::try_from(seconds).unwrap_or(u64::MAX).saturating_mul(u64::from(next.spec.gpu_count));
+            }
+        })
+    }
+
+    /// What is due at `now`: the one place where time moves a workload.
+    #[must_use]
+    pub fn due(&self, now: Timestamp) -> Due {
+        if self.due_at().is_none_or(|due| now < due) {
+            return Due::Nothing;
+        }
+        let overdue = self.deadline().is_some_and(|deadline| now >= deadline);
+        let change = match self.state {
+            State::Ended => None,
+            State::Draining => return Due::Reconcile,
+            State::Placed if !overdue => return Due::Launch,
+            State::Queued => {
+                let why = "it waited for GPUs for 48 hours".to_owned();
+                self.end_early(Cause::Cancelled, Some(why), "cancelled", PLANE, now).ok()
+            }
+            State::Active => self.active_due(now),
+            State::Placed
+            | State::Provisioning
+            | State::InstanceReady
+            | State::Installing
+            | State::ModelLoading
+            | State::HealthCheck => {
+                self.fail(&format!("the phase {} took too long", self.state.name()), now).ok()
+            }
+        };
+        change.map_or(Due::Nothing, |change| Due::Change(Box::new(change)))
+    }
+
+    fn active_due(&self, now: Timestamp) -> Option<Change> {
+        let expires_at = self.expires_at?;
+        if now >= expires_at {
+            let kill_at = expires_at.plus(policy::GRACE).max(now);
+            let ending = Ending { cause: Cause::Expired, reason: None, kill_at, left_at: None };
+            let message = "Its time is over; what runs may finish for two minutes";
+            return self.stepped(Step::Drain, "expired", message, PLANE, now, |next| next.ending = Some(ending)).ok();
+        }
+        let left = expires_at.since(now);
+        let minutes = policy::WARNINGS.into_iter().rfind(|minutes| left <= minutes_of(*minutes))?;
+        let message = format!("This job ends in {minutes} minutes, at {expires_at}; extend it to keep it");
+        Some(self.changed("warning", message, PLANE, now, |next| {
+            next.warned = Some(Warned { minutes, notice: Some(next.version) });
+        }))
+    }
+}
+
+/// Adds a change on top of the last one.
+fn push(first: &Workload, changes: &mut Vec<Change>, decide: impl FnOnce(&Workload) -> Option<Change>) {
+    let change = decide(changes.last().map_or(first, |change| &change.workload));
+    changes.extend(change);
+}
