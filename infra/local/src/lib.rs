@@ -1,1 +1,3 @@
 //! slipway
+
+pub mod machine;

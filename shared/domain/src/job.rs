@@ -25,8 +25,10 @@ pub struct Spec {
     /// Where it queues.
     pub pool: PoolId,
     /// Its name, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<JobName>,
     /// The owner's name at GitHub, whose keys open the way in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub github_user: Option<GithubName>,
     /// Higher goes first.
     pub priority: u8,
@@ -38,6 +40,7 @@ pub struct Spec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Particulars {
     /// The user's own command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// The user's environment.
     pub env: BTreeMap<EnvName, Secret>,

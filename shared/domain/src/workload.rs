@@ -43,24 +43,31 @@ pub struct Workload {
     /// When it was submitted.
     pub created_at: Timestamp,
     /// When it ends by itself; known once it is active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// The node that it was placed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
     /// Counts the times that a fleet was asked to run it; the number is stored before the fleet is asked.
     pub attempt: u32,
     /// What the fleet calls the present attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
     /// How to reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
     /// JupyterLab.
     pub jupyter: Jupyter,
     /// The main process's exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// The number of the last note that its agent sent.
     pub notes_seen: u64,
     /// The last warning before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warned: Option<Warned>,
     /// Set when it is to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
     /// What it really used.
     pub usage: Usage,
@@ -85,8 +92,10 @@ pub struct Jupyter {
     /// Its `/api` answered (trap T20).
     pub ready: bool,
     /// Why it can not be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Its token, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_token: Option<String>,
 }
 
@@ -96,6 +105,7 @@ pub struct Warned {
     /// How many minutes before the end it belongs to.
     pub minutes: u32,
     /// The version that gave it, which numbers the line on the terminals; `None` when its time had passed before it could be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<u64>,
 }
 
@@ -113,10 +123,12 @@ pub struct Ending {
     /// Why.
     pub cause: Cause,
     /// Why, in words, where the cause alone does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When what still runs is ended.
     pub kill_at: Timestamp,
     /// When its agent said that nothing runs any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at: Option<Timestamp>,
 }
 
@@ -124,8 +136,10 @@ pub struct Ending {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// When something of it was first seen running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it was seen, or said, to have stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
     /// GPUs times seconds, rounded up.
     pub gpu_seconds: u64,

@@ -1,1 +1,62 @@
-//! store
+//! State, in DynamoDB, concretely.
+//!
+//! **Invariant:** this is the only crate that contains a table's name, a key or an expression. There is no repository trait and no
+//! in-memory twin: locally and in every test the SDK's HTTP connector is replaced by an embedded DynamoDB ([`embedded`]).
+//!
+//! The rules, for every table:
+//! - the tenant begins every key of a row that a tenant owns, and a caller's tenant comes from its credential alone;
+//! - every read-modify-write is conditional on what was read; a failed condition returns the old item, so it costs no second read;
+//! - decisions read base tables, strongly; indexes serve lists and sweeps; nothing scans;
+//! - a transaction carries a write id, so that a repetition after a lost answer finds its own work and says so.
+
+pub mod capacity;
+pub mod embedded;
+mod error;
+pub mod identities;
+mod items;
+pub mod mailbox;
+pub mod plane;
+mod requests;
+pub mod tables;
+mod transaction;
+pub mod workloads;
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+use cloud::{Clock, Ids};
+
+pub use error::StoreError;
+pub use plane::{Plane, Pool, Settings, WorkError};
+pub use tables::Table;
+
+/// The tables, and what a store needs of the world: time to wait between retries, and randomness for write ids.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    prefix: Arc<str>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+impl Store {
+    /// A store over `client`, whose tables' names begin with `prefix`.
+    #[must_use]
+    pub fn new(client: Client, prefix: &str, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self { client, prefix: prefix.into(), clock, ids }
+    }
+
+    fn name(&self, table: Table) -> String {
+        format!("{}{}", self.prefix, table.name())
+    }
+
+    /// A fresh id for a transaction.
+    fn write_id(&self) -> String {
+        self.ids.random()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether the tables answer, for the health check.
+    pub async fn healthy(&self) -> bool {
+        self.get_row(Table::Capacity, ("health", "-")).await.is_ok()
+    }
+}

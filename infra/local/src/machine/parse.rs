@@ -202,7 +202,10 @@ fn template(at: &str, name: &str, value: &Value) -> Result<(String, Template), U
         Value::String(text) if !text.contains("${") => Template::Constant(value.clone()),
         Value::String(_) => return refuse(at, "a placeholder may stand for a function only: write the value itself"),
         Value::Array(_) => {
-            return refuse(at, "arrays are outside the subset here: use an object, or teach infra/local/src/machine it");
+            return refuse(
+                at,
+                "arrays are outside the subset here: use an object, or teach infra/local/src/machine it",
+            );
         }
     };
     Ok((name.to_owned(), part))
@@ -234,14 +237,17 @@ fn entries<T>(
     Ok(read_so_far)
 }
 
+/// The machine's own error names that `ErrorEquals` may have.
+const KNOWN: [&str; 4] = [ALL, TASK_FAILED, TIMEOUT, HEARTBEAT_TIMEOUT];
+
 /// The names in `ErrorEquals`.
 fn errors(fields: &Fields<'_>) -> Result<Vec<String>, Unsupported> {
     let read = fields.list("ErrorEquals")?.into_iter().map(|(at, name)| match name.as_str() {
         None => refuse(&at, "this must be a string"),
-        Some(name) if name.starts_with("States.") && ![ALL, TASK_FAILED, TIMEOUT, HEARTBEAT_TIMEOUT].contains(&name) => refuse(
-            &at,
-            format!("{name:?} is not one of {ALL}, {TASK_FAILED}, {TIMEOUT}, {HEARTBEAT_TIMEOUT}: use those, or teach infra/local/src/machine it"),
-        ),
+        Some(name) if name.starts_with("States.") && !KNOWN.contains(&name) => {
+            let known = KNOWN.join(", ");
+            refuse(&at, format!("{name:?} is not one of {known}: use those, or teach infra/local/src/machine it"))
+        }
         Some(name) => Ok(name.to_owned()),
     });
     read.collect()

@@ -1,7 +1,7 @@
 //! How an execution goes on.
 //!
 //! Every transition takes the time first: whatever should have timed out by `now` has timed out before the report is looked at,
-//! so an answer at the very instant of its deadline is too late, and the result does not depend on how often the runner ticks.
+//! so an answer at the very instant of its deadline is too late, whether or not the runner has ticked before it.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Machine {
     }
 
     /// A handler's call came back. It is taken if `attempt` is still being called; otherwise it is too late and changes nothing.
-    /// Says whether it was taken.
+    /// Says whether it was taken; store the execution either way, because something may have timed out.
     pub fn finished(
         &self,
         execution: &mut Execution,
@@ -163,12 +163,10 @@ impl Machine {
     /// night switched off would end a launch by the one limit that skips the undo.
     pub fn resume(&self, execution: &mut Execution, now: Timestamp) {
         let away = now.since(execution.since);
+        let anew = self.task(execution).map(|task| limits_from(task, now));
         match &mut execution.phase {
             Phase::Ended(_) => return,
-            Phase::Invoking(limits) | Phase::AwaitingToken(limits) => {
-                *limits =
-                    Limits { deadline: limits.deadline.plus(away), silence: limits.silence.map(|at| at.plus(away)) };
-            }
+            Phase::Invoking(limits) | Phase::AwaitingToken(limits) => *limits = anew.unwrap_or(*limits),
             Phase::BackingOff(until) | Phase::Waiting(until) => *until = until.plus(away),
         }
         execution.ends_by = execution.ends_by.plus(away);

@@ -1,0 +1,134 @@
+//! The copy of the agent in the sandbox.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use domain::Secret;
+use nix::sys::signal::Signal;
+use tokio::{
+    io::{AsyncBufRead, BufReader},
+    net::{TcpListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    AgentError,
+    jupyter::Jupyter,
+    link::{self, FromInner, Setup, ToInner},
+    main_process,
+    node::Node,
+    processes::{self, SESSION_MARK},
+    ssh,
+};
+
+/// How long the SSH port is tried: another job's agent may be about to let go of it.
+const LISTEN_ATTEMPTS: u32 = 50;
+const LISTEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves the outer copy at the other end of `socket` until that closes.
+pub(crate) async fn run(socket: &Path) -> Result<(), AgentError> {
+    let (folder, short) = link::short_path(socket).map_err(AgentError::file("using", socket))?;
+    let stream = UnixStream::connect(short).await.map_err(AgentError::file("connecting to", socket))?;
+    drop(folder);
+    let (read, write) = stream.into_split();
+    let (tell, messages) = mpsc::channel(256);
+    let writer = tokio::spawn(link::write_all(write, messages));
+    let mut read = BufReader::new(read);
+    let Some(ToInner::Setup(setup)) = link::read(&mut read).await? else {
+        return Err(AgentError::Link("the first message is not the one that starts a job".into()));
+    };
+    let workload = setup.workload.to_string();
+    let served = Box::pin(serve(*setup, &mut read, tell)).await;
+    // Whatever ended it: nothing of the job may stay, and what was told last should still arrive.
+    processes::kill_workload(&workload).await;
+    if tokio::time::timeout(Duration::from_secs(1), writer).await.is_err() {
+        tracing::debug!("the last messages may not have been sent");
+    }
+    served
+}
+
+async fn serve(
+    setup: Setup,
+    read: &mut (impl AsyncBufRead + Unpin),
+    tell: mpsc::Sender<FromInner>,
+) -> Result<(), AgentError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::system("listening for signals"))?;
+    let node = Arc::new(Node::new(&setup, tell));
+    let (want_jupyter, wanted_jupyter) = watch::channel::<Option<Secret>>(None);
+    let ready = async {
+        let config = ssh::server::config(&setup.host_key)?;
+        let listener = listening(&setup.listen, setup.ssh_port).await?;
+        Ok::<_, AgentError>((config, listener))
+    };
+    match ready.await {
+        Ok((config, listener)) => tokio::spawn(ssh::server::serve(Arc::clone(&node), config, listener)),
+        Err(error) => {
+            node.tell(FromInner::Failed { error: error.to_string() }).await;
+            return Err(error);
+        }
+    };
+    node.tell(FromInner::Listening).await;
+    if let Some(command) = setup.command {
+        tokio::spawn(main_process::run(Arc::clone(&node), command));
+    }
+    tokio::spawn(Jupyter::new(Arc::clone(&node), setup.jupyter_port).run(wanted_jupyter));
+    loop {
+        let message = tokio::select! {
+            message = link::read(read) => message?,
+            _signalled = terminate.recv() => None,
+        };
+        match message {
+            Some(ToInner::Apply { version, users, jupyter, notices }) => {
+                ssh::server::put_out(node.access.replace(&users)).await;
+                want_jupyter.send_if_modified(|now| {
+                    let changed = *now != jupyter;
+                    *now = jupyter;
+                    changed
+                });
+                node.terminals.show(&notices);
+                node.tell(FromInner::Applied { version }).await;
+            }
+            Some(ToInner::Stop) => {
+                tokio::spawn(stop(Arc::clone(&node)));
+            }
+            Some(ToInner::Kill) => {
+                processes::kill_workload(&node.workload).await;
+                // The main process's end is noticed by its own task, and its exit code should be told before we go.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                node.tell(FromInner::Ended).await;
+                return Ok(());
+            }
+            Some(ToInner::Setup(_)) => tracing::warn!("a job can be started only once"),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The socket for SSH, once the port is free.
+async fn listening(address: &str, port: u16) -> Result<TcpListener, AgentError> {
+    let mut attempts = 0;
+    loop {
+        match TcpListener::bind((address, port)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && attempts < LISTEN_ATTEMPTS => {
+                attempts += 1;
+                tokio::time::sleep(LISTEN_PAUSE).await;
+            }
+            Err(error) => return Err(AgentError::system("listening for SSH")(error)),
+        }
+    }
+}
+
+/// Asks everything to end, and tells when it has.
+async fn stop(node: Arc<Node>) {
+    processes::signal(&processes::of_workload(&node.workload), Signal::SIGTERM);
+    // An interactive shell shrugs off SIGTERM; that its terminal is gone makes it go.
+    let sessions = format!("{}-", node.workload);
+    processes::signal(&processes::marked(SESSION_MARK, |mark| mark.starts_with(&sessions)), Signal::SIGHUP);
+    while !processes::of_workload(&node.workload).is_empty() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // The main process's own task has yet to see its end and to tell its exit code.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    node.tell(FromInner::Ended).await;
+}

@@ -1,0 +1,246 @@
+//! JupyterLab on loopback: installed when it is first wanted, and never able to break anything else.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use domain::{Secret, agent::JupyterState};
+use nix::{sys::signal::Signal, unistd::geteuid};
+use reqwest::Client;
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpListener,
+    process::{Child, ChildStderr, Command},
+    sync::watch,
+};
+
+use crate::{logs::cut, node::Node, processes};
+
+/// How long an installation may take, and JupyterLab's start.
+const INSTALL_WITHIN: Duration = Duration::from_secs(10 * 60);
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// How long it has to end when it is not wanted any more.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long its port is waited for.
+const PORT_ATTEMPTS: u32 = 50;
+const PORT_PAUSE: Duration = Duration::from_millis(200);
+/// How much of what a program said last is kept to explain its failure.
+const SAID_LAST: usize = 1000;
+
+/// Starts and stops JupyterLab as it is wanted.
+pub(crate) struct Jupyter {
+    node: Arc<Node>,
+    port: u16,
+}
+
+impl Jupyter {
+    pub(crate) fn new(node: Arc<Node>, port: u16) -> Self {
+        Self { node, port }
+    }
+
+    /// Follows `wanted`, which is the token or nothing, until nobody can want anything any more.
+    pub(crate) async fn run(self, mut wanted: watch::Receiver<Option<Secret>>) {
+        loop {
+            let token = wanted.borrow_and_update().clone();
+            let Some(token) = token else {
+                if wanted.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            self.tell(JupyterState::Starting).await;
+            let failed = tokio::select! {
+                error = self.serve(&token) => Some(error),
+                changed = wanted.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    None
+                }
+            };
+            match failed {
+                None => self.tell(JupyterState::Off).await,
+                Some(error) => {
+                    tracing::warn!(%error, "JupyterLab");
+                    self.tell(JupyterState::Failed { error }).await;
+                    // It is tried again when somebody wants it again, not by itself.
+                    if wanted.changed().await.is_err() {
+                        return;
+                    }
+                    self.tell(JupyterState::Off).await;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, jupyter: JupyterState) {
+        self.node.tell(crate::link::FromInner::Jupyter { jupyter }).await;
+    }
+
+    /// Runs JupyterLab until it ends; answers why it did. Dropping this ends it.
+    async fn serve(&self, token: &Secret) -> String {
+        let command = match self.find().await {
+            Ok(command) => command,
+            Err(error) => return error,
+        };
+        // One that was just ended, because the token changed, may still hold the port.
+        for _attempt in 0..PORT_ATTEMPTS {
+            match TcpListener::bind(("127.0.0.1", self.port)).await {
+                Ok(_free) => break,
+                Err(error) => tracing::debug!(%error, "JupyterLab's port is not free"),
+            }
+            tokio::time::sleep(PORT_PAUSE).await;
+        }
+        let mut running = match self.start(command, token) {
+            Ok(running) => running,
+            Err(error) => return error,
+        };
+        tokio::select! {
+            ended = running.ended() => return ended,
+            ready = self.ready() => if !ready {
+                return format!("it did not answer within {} seconds", START_WITHIN.as_secs());
+            },
+        }
+        self.tell(JupyterState::Ready).await;
+        running.ended().await
+    }
+
+    /// The command line that starts JupyterLab; it is installed for this job if the image has none.
+    async fn find(&self) -> Result<Vec<PathBuf>, String> {
+        if let Some(lab) = self.on_path("jupyter-lab") {
+            return Ok(vec![lab]);
+        }
+        if let Some(jupyter) = self.on_path("jupyter") {
+            let mut command = self.command(&jupyter);
+            command.args(["lab", "--version"]);
+            if finished(command, START_WITHIN).await.is_ok() {
+                return Ok(vec![jupyter, "lab".into()]);
+            }
+        }
+        let folder = self.node.home.join(".slipway-jupyter");
+        let lab = folder.join("bin/jupyter-lab");
+        if lab.is_file() {
+            return Ok(vec![lab]);
+        }
+        let python = self.on_path("python3").ok_or("neither jupyter-lab nor python3 is on the PATH")?;
+        let mut make = self.command(&python);
+        make.args(["-m", "venv"]).arg(&folder);
+        finished(make, INSTALL_WITHIN).await.map_err(|error| format!("python3 -m venv: {error}"))?;
+        let mut install = self.command(&folder.join("bin/python3"));
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "jupyterlab"]);
+        finished(install, INSTALL_WITHIN).await.map_err(|error| format!("pip install jupyterlab: {error}"))?;
+        Ok(vec![lab])
+    }
+
+    fn start(&self, command: Vec<PathBuf>, token: &Secret) -> Result<Running, String> {
+        let mut words = command.into_iter();
+        let program = words.next().ok_or("there is no program")?;
+        let mut command = self.command(&program);
+        command.args(words);
+        command.args(["--no-browser", "--ip=127.0.0.1", "--port-retries=0"]);
+        command.arg(format!("--port={}", self.port));
+        command.arg(format!("--ServerApp.root_dir={}", self.node.home.display()));
+        if geteuid().is_root() {
+            command.arg("--allow-root");
+        }
+        // The token is in the environment, which only the job's own processes can read; a command line everybody could.
+        command.env("JUPYTER_TOKEN", token.reveal());
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+        let said = child.stderr.take();
+        Ok(Running { child, said })
+    }
+
+    /// A program of the job's, in a process group of its own.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(&self.node.environment).current_dir(&self.node.home).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    fn on_path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.node.environment.get("PATH")?;
+        path.split(':').map(|folder| Path::new(folder).join(name)).find(|file| {
+            file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        })
+    }
+
+    /// Whether its `/api` answers in time.
+    async fn ready(&self) -> bool {
+        let asked = async {
+            let Ok(client) = Client::builder().no_proxy().timeout(Duration::from_secs(5)).build() else {
+                return std::future::pending().await;
+            };
+            let url = format!("http://127.0.0.1:{}/api", self.port);
+            loop {
+                match client.get(&url).send().await {
+                    Ok(answer) if answer.status().as_u16() == 200 => return,
+                    Ok(answer) => tracing::debug!(status = %answer.status(), "JupyterLab is not ready"),
+                    Err(error) => tracing::debug!(%error, "JupyterLab is not ready"),
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        };
+        tokio::time::timeout(START_WITHIN, asked).await.is_ok()
+    }
+}
+
+/// A program in its own process group, which is ended with all that it started when this is dropped.
+struct Running {
+    child: Child,
+    said: Option<ChildStderr>,
+}
+
+impl Running {
+    /// Waits for its end; answers how it ended and what it said last. Its words are read all the while, or it would stand still.
+    async fn ended(&mut self) -> String {
+        match self.outcome().await {
+            Ok((status, said)) => format!("it ended ({status}): {said}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn outcome(&mut self) -> std::io::Result<(ExitStatus, String)> {
+        let mut said = Vec::new();
+        if let Some(stderr) = &mut self.said {
+            let mut part = [0; 4096];
+            loop {
+                let length = stderr.read(&mut part).await?;
+                if length == 0 {
+                    break;
+                }
+                said.extend_from_slice(&part[..length]);
+                said.drain(..said.len().saturating_sub(SAID_LAST));
+            }
+        }
+        let status = self.child.wait().await?;
+        let mut said = String::from_utf8_lossy(&said).trim().to_owned();
+        cut(&mut said, SAID_LAST);
+        Ok((status, said))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) else { return };
+        let tree = processes::tree(&processes::all(), id);
+        tokio::spawn(processes::end(tree, Signal::SIGTERM, STOP_GRACE));
+    }
+}
+
+/// Runs a command to its end; the error is what it said last.
+async fn finished(mut command: Command, within: Duration) -> Result<(), String> {
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let said = child.stderr.take();
+    let mut running = Running { child, said };
+    match tokio::time::timeout(within, running.outcome()).await {
+        Ok(Ok((status, _said))) if status.success() => Ok(()),
+        Ok(Ok((status, said))) => Err(format!("{status}: {said}")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_late) => Err(format!("it took longer than {} seconds", within.as_secs())),
+    }
+}

@@ -1,0 +1,112 @@
+//! What the sandbox shows and hides, as flags.
+
+use super::*;
+
+fn layout() -> Layout {
+    Layout {
+        root: "/".into(),
+        entries: vec![Entry::Folder("usr".into()), Entry::Link { name: "bin".into(), target: "usr/bin".into() }],
+        hidden: vec!["/root".into(), "/srv/slipway/work".into()],
+        masked: vec!["/etc/shadow".into()],
+        shown: vec!["/root/.pyenv".into()],
+        resolver: None,
+        devices: vec!["/dev/nvidia0".into()],
+        var_tmp: true,
+        as_root: true,
+        host_name: "slipway-abc".into(),
+        program: "/opt/slipway".into(),
+        socket: "/srv/slipway/work/1/agent.sock".into(),
+        work_dir: "/srv/slipway/work/1".into(),
+        path: "/usr/bin".into(),
+        workload: "w".into(),
+    }
+}
+
+/// The flags as one line, to look for runs of words in.
+fn line(layout: &Layout) -> String {
+    let words: Vec<String> = layout.flags().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    format!(" {} ", words.join(" "))
+}
+
+#[test]
+fn the_flags_show_and_hide() {
+    let line = line(&layout());
+    for wanted in [
+        "--unshare-pid --unshare-ipc --unshare-uts",
+        "--cap-drop ALL",
+        "--die-with-parent --new-session --hostname slipway-abc",
+        "--ro-bind /usr /usr --symlink usr/bin /bin",
+        "--dev-bind-try /dev/nvidia0 /dev/nvidia0",
+        "--bind /srv/slipway/work/1/tmp /tmp --bind /srv/slipway/work/1/tmp /var/tmp",
+        "--tmpfs /run --tmpfs /home --tmpfs /root --tmpfs /srv/slipway/work --ro-bind /root/.pyenv /root/.pyenv",
+        "--ro-bind /dev/null /etc/shadow",
+        "--bind /srv/slipway/work/1/home /home/dev",
+        "--ro-bind /opt/slipway /run/slipway/slipway",
+        "--remount-ro / --chdir /home/dev --clearenv --setenv PATH /usr/bin",
+        "--setenv SLIPWAY_WORKLOAD w",
+    ] {
+        assert!(line.contains(&format!(" {wanted} ")), "{wanted} in {line}");
+    }
+    for unwanted in ["--unshare-net", "--unshare-all", "--unshare-user", "--share-net", "--cap-add"] {
+        assert!(!line.contains(unwanted), "{unwanted} in {line}");
+    }
+}
+
+#[test]
+fn an_ordinary_user_needs_a_user_namespace() {
+    let line = line(&Layout { as_root: false, ..layout() });
+    assert!(line.contains(" --unshare-user ") && !line.contains("--cap-drop"), "{line}");
+}
+
+#[test]
+fn what_lies_beside_the_fleets_files_is_hidden() {
+    for (path, hidden) in [
+        ("/srv/slipway/work/1", Some("/srv/slipway/work")),
+        ("/var/slipway/key", Some("/var/slipway")),
+        ("/etc/no-such-key", None),
+        ("/tmp", Some("/tmp")),
+    ] {
+        assert_eq!(private(Path::new(path)).as_deref(), hidden.map(Path::new), "{path}");
+    }
+}
+
+#[test]
+fn the_search_path_decides_what_of_a_home_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    for made in [".pyenv/shims", ".cargo/bin", ".local/bin"] {
+        fs::create_dir_all(home.join(made)).unwrap();
+    }
+    let path = [".pyenv/bin", ".pyenv/shims", ".cargo/bin", "missing/bin"]
+        .map(|part| home.join(part).display().to_string())
+        .join(":");
+    let shown = shown_in_home(&format!("/usr/bin:{path}:{}", home.display()), home);
+    assert_eq!(shown, [home.join(".pyenv"), home.join(".cargo/bin")]);
+}
+
+#[test]
+fn wishes_are_words() {
+    for (text, wish) in [
+        (None, Some(Wish::Auto)),
+        (Some(""), Some(Wish::Auto)),
+        (Some("auto"), Some(Wish::Auto)),
+        (Some("bubblewrap"), Some(Wish::Bubblewrap)),
+        (Some("process-group"), Some(Wish::ProcessGroup)),
+        (Some("docker"), None),
+    ] {
+        assert_eq!(Wish::read(text).ok(), wish, "{text:?}");
+    }
+}
+
+#[test]
+fn the_roots_own_places_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for made in ["usr/bin", "proc", "dev", "tmp", "home", "run", "sys"] {
+        fs::create_dir_all(folder.path().join(made)).unwrap();
+    }
+    fs::write(folder.path().join("file"), "").unwrap();
+    std::os::unix::fs::symlink("usr/bin", folder.path().join("bin")).unwrap();
+    let mut found = entries(folder.path()).unwrap();
+    found.sort_by_key(|entry| matches!(entry, Entry::Link { .. }));
+    assert_eq!(found, [Entry::Folder("usr".into()), Entry::Link { name: "bin".into(), target: "usr/bin".into() }]);
+}

@@ -1,0 +1,271 @@
+//! The ledger of GPUs: nodes, queues and counts of each pool.
+//!
+//! `pool#POOL` holds a row `node#ID` for each node, counts in a few shards so that many callers do not meet in one row, and what the
+//! last dispatcher pass left waiting. `queue#POOL` holds a row for each workload that waits, in the order in which they are served.
+
+use domain::{
+    NodeId, PoolId, TenantId, Timestamp, Workload, WorkloadId,
+    lifecycle::State,
+    placement::{Node, Waiting},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Store, StoreError, Table,
+    items::{Item, count_of, number, row, text, text_of, value},
+    requests::Range,
+    transaction::{Guard, Transaction},
+};
+
+/// How many rows the counts of one pool are spread over.
+const SHARDS: u8 = 8;
+
+/// What is to be known about a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolView {
+    /// Its nodes, by name.
+    pub nodes: Vec<Node>,
+    /// Its counts.
+    pub counts: PoolCounts,
+    /// How many workloads the last pass of the dispatcher left waiting.
+    pub left_waiting: u64,
+}
+
+/// How many workloads a pool has, by how they stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Workloads that wait.
+    pub queued: u64,
+    /// GPUs that they wait for.
+    pub queued_gpus: u64,
+    /// Workloads that are being launched.
+    pub preparing: u64,
+    /// Workloads that are active or ending.
+    pub active: u64,
+}
+
+impl PoolView {
+    /// All its GPUs.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.nodes.iter().map(|node| node.total).sum()
+    }
+
+    /// GPUs that could be had now.
+    #[must_use]
+    pub fn available(&self) -> u32 {
+        self.nodes.iter().filter(|node| !node.cordoned).map(|node| node.free).sum()
+    }
+
+    /// GPUs that workloads hold.
+    #[must_use]
+    pub fn in_use(&self) -> u32 {
+        self.nodes.iter().map(|node| node.total - node.free.min(node.total)).sum()
+    }
+
+    /// The most GPUs that one workload could have.
+    #[must_use]
+    pub fn max_per_node(&self) -> u32 {
+        self.nodes.iter().map(|node| node.total).max().unwrap_or(0)
+    }
+
+    /// How many of those that wait no dispatcher has seen yet.
+    #[must_use]
+    pub fn unseen(&self) -> u64 {
+        self.counts.queued.saturating_sub(self.left_waiting)
+    }
+}
+
+/// A workload's row in a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct QueueRow {
+    tenant: TenantId,
+    workload: WorkloadId,
+    gpus: u32,
+}
+
+fn pool_pk(pool: &PoolId) -> String {
+    format!("pool#{pool}")
+}
+
+fn queue_pk(pool: &PoolId) -> String {
+    format!("queue#{pool}")
+}
+
+fn node_sk(node: &NodeId) -> String {
+    format!("node#{node}")
+}
+
+/// Higher priorities sort first, then earlier submits; the id tells apart those of one millisecond.
+fn queue_sk(workload: &Workload) -> String {
+    let priority = u8::MAX - workload.spec.priority;
+    format!("{priority:03}#{:015}#{}", workload.created_at.millis(), workload.id)
+}
+
+fn counts_sk(workload: WorkloadId) -> String {
+    let shard = workload.to_string().bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % SHARDS;
+    format!("counts#{shard}")
+}
+
+/// Adds to `transaction` what a workload's step from one state to another does to the ledger.
+pub(crate) fn account(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Workload) -> Result<(), StoreError> {
+    let to = workload.state;
+    let pool = workload.pool();
+    if from.is_none() {
+        let waiting = QueueRow { tenant: workload.tenant.clone(), workload: workload.id, gpus: workload.spec.gpu_count };
+        let item = row((&queue_pk(pool), &queue_sk(workload)), &waiting)?;
+        transaction.put(Guard::Version, Table::Capacity, item, None)?;
+    } else if from == Some(State::Queued) && to != State::Queued {
+        transaction.delete(Table::Capacity, (&queue_pk(pool), &queue_sk(workload)))?;
+    }
+    let held = from.is_some_and(State::holds_gpus);
+    if held != to.holds_gpus() {
+        hold(transaction, workload, !held)?;
+    }
+    count(transaction, from, workload)
+}
+
+/// Takes a workload's GPUs from its node, or gives them back.
+fn hold(transaction: &mut Transaction<'_>, workload: &Workload, take: bool) -> Result<(), StoreError> {
+    let Some(node) = &workload.node else { return Err(StoreError::Broken("GPUs are held on no node".to_owned())) };
+    let (pk, sk) = (pool_pk(workload.pool()), node_sk(node));
+    let gpus = i64::from(workload.spec.gpu_count);
+    let values = [(":change", number(if take { -gpus } else { gpus })), (":gpus", number(gpus)), (":no", false_value())];
+    if take {
+        let room = Some("free >= :gpus AND cordoned = :no");
+        return transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD free :change", room), &values);
+    }
+    transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD free :change", None), &values[..1])
+}
+
+fn false_value() -> aws_sdk_dynamodb::types::AttributeValue {
+    aws_sdk_dynamodb::types::AttributeValue::Bool(false)
+}
+
+fn count(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Workload) -> Result<(), StoreError> {
+    let counted = |state: State| match state {
+        State::Queued => Some("queued"),
+        State::Placed
+        | State::Provisioning
+        | State::InstanceReady
+        | State::Installing
+        | State::ModelLoading
+        | State::HealthCheck => Some("preparing"),
+        State::Active | State::Draining => Some("active"),
+        State::Ended => None,
+    };
+    let (before, after) = (from.and_then(counted), counted(workload.state));
+    if before == after {
+        return Ok(());
+    }
+    let mut sums = Vec::new();
+    let mut values = Vec::new();
+    let gpus = i64::from(workload.spec.gpu_count);
+    for (name, sign, one, all) in
+        [(before, -1, ":less", ":less_gpus"), (after, 1, ":more", ":more_gpus")].into_iter().filter_map(|(name, sign, one, all)| Some((name?, sign, one, all)))
+    {
+        sums.push(format!("{name} {one}"));
+        values.push((one, number(sign)));
+        if name == "queued" {
+            sums.push(format!("queued_gpus {all}"));
+            values.push((all, number(sign * gpus)));
+        }
+    }
+    let (pk, sk) = (pool_pk(workload.pool()), counts_sk(workload.id));
+    transaction.update(Guard::Version, Table::Capacity, (&pk, &sk), (&format!("ADD {}", sums.join(", ")), None), &values)
+}
+
+impl Store {
+    /// Enters a node, or changes how many GPUs it has. What workloads hold on it stays held.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn enter_node(&self, pool: &PoolId, node: &NodeId, gpus: u32) -> Result<(), StoreError> {
+        let (pk, sk) = (pool_pk(pool), node_sk(node));
+        let fresh = Node { id: node.clone(), total: gpus, free: gpus, cordoned: false };
+        if self.put_new(Table::Capacity, row((&pk, &sk), &fresh)?).await? {
+            return Ok(());
+        }
+        let known = self.get_row(Table::Capacity, (&pk, &sk)).await?.map(value::<Node>).transpose()?;
+        let Some(known) = known.filter(|known| known.total != gpus) else { return Ok(()) };
+        let change = i64::from(gpus) - i64::from(known.total);
+        let values = [(":change", number(change)), (":total", number(gpus)), (":known", number(known.total))];
+        let key = (pk.as_str(), sk.as_str());
+        let expression = "SET #total = :total ADD free :change".replace("#total", "total");
+        let unchanged = Some("total = :known");
+        self.update_row(Table::Capacity, key, &expression, unchanged, &values).await.map(drop)
+    }
+
+    /// Takes a node out, if no workload holds GPUs on it; else cordons it.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn retire_node(&self, pool: &PoolId, node: &NodeId) -> Result<(), StoreError> {
+        let (pk, sk) = (pool_pk(pool), node_sk(node));
+        let yes = [(":yes", aws_sdk_dynamodb::types::AttributeValue::Bool(true))];
+        let exists = Some("attribute_exists(pk)");
+        let row = self.update_row(Table::Capacity, (&pk, &sk), "SET cordoned = :yes", exists, &yes).await?;
+        match row.map(value::<Node>).transpose()? {
+            Some(node) if node.free == node.total => self.delete_row(Table::Capacity, (&pk, &sk)).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// A pool with its nodes and counts, in one strong query.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn pool(&self, pool: &PoolId) -> Result<PoolView, StoreError> {
+        let pk = pool_pk(pool);
+        let range = Range { hash: ("pk", &pk), ..Range::default() };
+        let mut view = PoolView::default();
+        for item in self.all(Table::Capacity, &range).await? {
+            match text_of(&item, "sk") {
+                Some(sk) if sk.starts_with("node#") => view.nodes.push(value(item)?),
+                Some(sk) if sk.starts_with("counts#") => view.counts.add(&item),
+                _ => view.left_waiting = u64::try_from(count_of(&item, "waiting")).unwrap_or(0),
+            }
+        }
+        Ok(view)
+    }
+
+    /// The first `most` that wait in a pool, in the order in which they are served.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn waiting(&self, pool: &PoolId, most: i32) -> Result<Vec<Waiting>, StoreError> {
+        let pk = queue_pk(pool);
+        let range = Range { hash: ("pk", &pk), limit: Some(most), ..Range::default() };
+        let waiting = |item| {
+            let QueueRow { tenant, workload, gpus } = value(item)?;
+            Ok(Waiting { tenant, workload, gpus })
+        };
+        self.page(Table::Capacity, &range).await?.items.into_iter().map(waiting).collect()
+    }
+
+    /// Records how many workloads a pass of the dispatcher left waiting.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn passed(&self, pool: &PoolId, waiting: u64, now: Timestamp) -> Result<(), StoreError> {
+        let pk = pool_pk(pool);
+        let item = Item::from([
+            ("pk".to_owned(), text(pk)),
+            ("sk".to_owned(), text("pass")),
+            ("waiting".to_owned(), number(waiting)),
+            ("at".to_owned(), text(now.to_string())),
+        ]);
+        self.put_row(Table::Capacity, item).await
+    }
+}
+
+impl PoolCounts {
+    fn add(&mut self, item: &Item) {
+
+        let sum = |before: u64, name| before.saturating_add_signed(count_of(item, name));
+        self.queued = sum(self.queued, "queued");
+        self.queued_gpus = sum(self.queued_gpus, "queued_gpus");
+        self.preparing = sum(self.preparing, "preparing");
+        self.active = sum(self.active, "active");
+    }
+}

@@ -1,0 +1,295 @@
+//! Keys, users, and the answers of idempotent requests.
+
+use cloud::SealContext;
+use domain::{
+    Secret, SecretHash, TenantId, Timestamp, UserName, WorkloadId, api_key::KeyKind, identity::Member, policy,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Store, StoreError, Table,
+    items::{count_of, millis, number, row, text, value},
+    transaction::{Guard, Lost, Outcome, Transaction},
+};
+
+/// What a key stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Holder {
+    /// A person.
+    User(Member),
+    /// A node that may enroll once.
+    Enroll(AgentKey),
+    /// A node's session.
+    Session(AgentKey),
+}
+
+/// What a node's token or session is good for: one attempt of one workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentKey {
+    /// The workload's tenant.
+    pub tenant: TenantId,
+    /// The workload.
+    pub workload: WorkloadId,
+    /// The attempt.
+    pub attempt: u32,
+    /// For a one-time token, the session that it was spent on: the same session may spend it again, no other may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent_on: Option<SecretHash>,
+}
+
+/// A key's row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Who holds it.
+    #[serde(flatten)]
+    pub holder: Holder,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl KeyRow {
+    /// Why this key opens nothing at `now`; `None` when it is good. At the very instant of its end it is not (invariant I16).
+    #[must_use]
+    pub fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
+        if self.revoked_at.is_some_and(|at| now >= at) {
+            Some(KeyRefusal::Revoked)
+        } else if now >= self.expires_at {
+            Some(KeyRefusal::Expired)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a known key opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// Its time is over.
+    Expired,
+    /// It was rotated out, or taken back.
+    Revoked,
+}
+
+/// A person's row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct UserRow {
+    user_id: u64,
+    created_at: Timestamp,
+}
+
+/// An idempotency key that a request claims, with the answer that repetitions are to get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The tenant of the caller.
+    pub tenant: TenantId,
+    /// The hash of caller, operation and key.
+    pub key: SecretHash,
+    /// The hash of the request's body.
+    pub request: SecretHash,
+    /// The answer's body; `None` when it held a secret.
+    pub answer: Option<String>,
+    /// What was made or changed.
+    pub resource: String,
+    /// When it was claimed.
+    pub at: Timestamp,
+}
+
+/// What is known of a claimed idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The hash of the request's body.
+    pub request: SecretHash,
+    /// The answer's body; `None` when it held a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// What was made or changed.
+    pub resource: String,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+}
+
+const ONLY: &str = "-";
+
+fn key_pk(hash: &SecretHash) -> String {
+    format!("key#{}", hash.as_str())
+}
+
+fn claim_pk(tenant: &TenantId, key: &SecretHash) -> String {
+    format!("{tenant}#once#{}", key.as_str())
+}
+
+impl Claim {
+    pub(crate) fn add_to(&self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+        let claimed = Claimed {
+            request: self.request.clone(),
+            answer: self.answer.clone(),
+            resource: self.resource.clone(),
+            expires_at: self.at.plus(policy::IDEMPOTENCY_TTL),
+        };
+        let mut item = row((&claim_pk(&self.tenant, &self.key), ONLY), &claimed)?;
+        item.insert("ttl".to_owned(), number(claimed.expires_at.seconds()));
+        item.insert("until".to_owned(), millis(claimed.expires_at));
+        // Time to live deletes late, so an answer that is over may still lie there.
+        let free = ("attribute_not_exists(pk) OR until <= :now", &[(":now", millis(self.at))][..]);
+        transaction.put(Guard::Claim, Table::Identity, item, Some(free))
+    }
+}
+
+impl Lost {
+    /// The error that this loss means to whoever wrote.
+    pub(crate) fn into_error(self) -> StoreError {
+        match self.guard {
+            Guard::Version => StoreError::Moved,
+            Guard::Room => StoreError::NoRoom,
+            Guard::Limit => StoreError::TooManyJobs,
+            Guard::Claim => match value(self.row) {
+                Ok(claimed) => StoreError::Claimed(Box::new(claimed)),
+                Err(error) => error,
+            },
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn written(self) -> Result<(), StoreError> {
+        match self {
+            Self::Written => Ok(()),
+            Self::Lost(lost) => Err(lost.into_error()),
+        }
+    }
+}
+
+impl KeyRow {
+    pub(crate) fn add_to(&self, transaction: &mut Transaction<'_>, hash: &SecretHash) -> Result<(), StoreError> {
+        let mut item = row((&key_pk(hash), ONLY), self)?;
+        item.insert("ttl".to_owned(), number(self.expires_at.plus(policy::IDEMPOTENCY_TTL).seconds()));
+        transaction.put(Guard::Version, Table::Identity, item, None)
+    }
+}
+
+/// Spends a one-time token on a session, unless it was spent on another.
+pub(crate) fn spend(transaction: &mut Transaction<'_>, token: &SecretHash, session: &SecretHash) -> Result<(), StoreError> {
+    let unspent = "attribute_exists(pk) AND (attribute_not_exists(spent_on) OR spent_on = :session)";
+    let values = [(":session", text(session.as_str()))];
+    let key = key_pk(token);
+    let expressions = ("SET spent_on = :session", Some(unspent));
+    transaction.update(Guard::Version, Table::Identity, (&key, ONLY), expressions, &values)
+}
+
+impl Store {
+    /// The row of a key, read strongly: a revoked key opens nothing from that moment on.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn key(&self, hash: &SecretHash) -> Result<Option<KeyRow>, StoreError> {
+        self.get_row(Table::Identity, (&key_pk(hash), ONLY)).await?.map(value).transpose()
+    }
+
+    /// The number of a person, given out at the first login.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn user_id(&self, tenant: &TenantId, user: &UserName, now: Timestamp) -> Result<u64, StoreError> {
+        let pk = format!("{tenant}#user#{user}");
+        let known = |item| value::<UserRow>(item).map(|user| user.user_id);
+        if let Some(item) = self.get_row(Table::Identity, (&pk, ONLY)).await? {
+            return known(item);
+        }
+        let counter = ("counter#users", ONLY);
+        let counted = self.update_row(Table::Identity, counter, "ADD given :one", None, &[(":one", number(1))]).await?;
+        let user_id = u64::try_from(count_of(&counted.unwrap_or_default(), "given")).unwrap_or(0);
+        // Two first logins at once: one number is used, the other is left out.
+        if self.put_new(Table::Identity, row((&pk, ONLY), &UserRow { user_id, created_at: now })?).await? {
+            return Ok(user_id);
+        }
+        let item = self.get_row(Table::Identity, (&pk, ONLY)).await?.ok_or(StoreError::Moved)?;
+        known(item)
+    }
+
+    /// Records a person's key.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn add_user_key(&self, key: &Secret, member: &Member) -> Result<(), StoreError> {
+        let mut transaction = self.transaction();
+        let row = KeyRow { expires_at: member.expires_at, holder: Holder::User(member.clone()), revoked_at: None };
+        row.add_to(&mut transaction, &key.hash())?;
+        transaction.commit().await?.written()
+    }
+
+    /// Puts a new key in the place of an old one, which opens nothing from `now` on. Of two rotations at once one wins.
+    ///
+    /// # Errors
+    /// [`StoreError::Moved`] when the old key was rotated out meanwhile.
+    pub async fn rotate_user_key(
+        &self,
+        old: &SecretHash,
+        new: &Secret,
+        member: &Member,
+        claim: Option<&Claim>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.transaction();
+        let live = Some("attribute_exists(pk) AND attribute_not_exists(revoked_at)");
+        let values = [(":now", text(now.to_string()))];
+        let old = key_pk(old);
+        transaction.update(Guard::Version, Table::Identity, (&old, ONLY), ("SET revoked_at = :now", live), &values)?;
+        let row = KeyRow { expires_at: member.expires_at, holder: Holder::User(member.clone()), revoked_at: None };
+        row.add_to(&mut transaction, &new.hash())?;
+        if let Some(claim) = claim {
+            claim.add_to(&mut transaction)?;
+        }
+        transaction.commit().await?.written()
+    }
+
+    /// Puts a node's next session in the place of the present one, which stays good until the next is first used.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn add_session(&self, session: &SecretHash, holder: &AgentKey, until: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.transaction();
+        let row = KeyRow { holder: Holder::Session(holder.clone()), expires_at: until, revoked_at: None };
+        row.add_to(&mut transaction, session)?;
+        transaction.commit().await?.written()
+    }
+
+    /// Takes a key back.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn remove_key(&self, hash: &SecretHash) -> Result<(), StoreError> {
+        self.delete_row(Table::Identity, (&key_pk(hash), ONLY)).await
+    }
+
+    /// What is known of an idempotency key at `now`.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn claimed(&self, tenant: &TenantId, key: &SecretHash, now: Timestamp) -> Result<Option<Claimed>, StoreError> {
+        let item = self.get_row(Table::Identity, (&claim_pk(tenant, key), ONLY)).await?;
+        let claimed = item.map(value::<Claimed>).transpose()?;
+        Ok(claimed.filter(|claimed| now < claimed.expires_at))
+    }
+}
+
+/// The context in which something of a workload is sealed.
+#[must_use]
+pub fn sealed_with(tenant: &TenantId, workload: WorkloadId, purpose: &'static str) -> SealContext {
+    SealContext { tenant: tenant.clone(), row: workload.to_string(), purpose }
+}
+
+impl Holder {
+    /// The kind of key that this holder has.
+    #[must_use]
+    pub const fn kind(&self) -> KeyKind {
+        match self {
+            Self::User(_) => KeyKind::User,
+            Self::Enroll(_) => KeyKind::Enroll,
+            Self::Session(_) => KeyKind::Session,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Single requests, retried while the tables are busy.
+
+use std::{future::Future, time::Duration};
+
+use aws_sdk_dynamodb::{
+    error::{ProvideErrorMetadata, SdkError},
+    types::{AttributeValue, ReturnValue},
+};
+
+use crate::{
+    Store, StoreError, Table,
+    error::{Failure, classify},
+    items::{Item, Key, key_of, text},
+};
+
+/// How often a request is made before the tables count as too busy. With the pauses below that is about four seconds.
+pub(crate) const ATTEMPTS: u32 = 9;
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// One page of a query.
+pub(crate) struct Page {
+    pub(crate) items: Vec<Item>,
+    /// Where the next page begins; `None` at the end.
+    pub(crate) next: Option<Item>,
+}
+
+/// A query over one partition, of a table or of an index.
+#[derive(Clone, Default)]
+pub(crate) struct Range<'a> {
+    pub(crate) index: Option<&'static str>,
+    pub(crate) hash: (&'static str, &'a str),
+    /// The sort key's condition, such as `sk BETWEEN :from AND :to`, with its values.
+    pub(crate) condition: Option<(&'static str, Vec<(&'static str, AttributeValue)>)>,
+    pub(crate) descending: bool,
+    pub(crate) limit: Option<i32>,
+    pub(crate) start: Option<Item>,
+}
+
+impl Store {
+    /// Waits before attempt number `attempt`: full jitter below an exponential cap.
+    pub(crate) async fn back_off(&self, attempt: u32) {
+        let cap = FIRST_PAUSE.saturating_mul(1 << attempt.min(10)).min(LONGEST_PAUSE);
+        let [random, ..] = self.ids.random();
+        self.clock.sleep(cap.mul_f64(f64::from(random) / 255.0)).await;
+    }
+
+    /// Repeats `request` while the answer is *come again*.
+    pub(crate) async fn retrying<T, E, R, F>(&self, request: impl Fn() -> F) -> Result<Result<T, SdkError<E, R>>, StoreError>
+    where
+        F: Future<Output = Result<T, SdkError<E, R>>>,
+        E: ProvideErrorMetadata + std::fmt::Debug,
+    {
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                self.back_off(attempt).await;
+            }
+            match request().await {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(error) => match classify(&error) {
+                    Failure::Retry => {}
+                    Failure::Condition => return Ok(Err(error)),
+                    Failure::Final(why) => return Err(StoreError::Broken(why)),
+                },
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// One row, read strongly.
+    pub(crate) async fn get_row(&self, table: Table, key: Key<'_>) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(self.name(table)).consistent_read(true);
+        let request = request.key("pk", text(key.0)).key("sk", text(key.1));
+        let answer = self.retrying(|| request.clone().send()).await?;
+        Ok(answer.map_err(|_no_condition| StoreError::Moved)?.item)
+    }
+
+    /// Writes one row whatever was there.
+    pub(crate) async fn put_row(&self, table: Table, item: Item) -> Result<(), StoreError> {
+        let request = self.client.put_item().table_name(self.name(table)).set_item(Some(item));
+        self.retrying(|| request.clone().send()).await?.map(drop).map_err(|_no_condition| StoreError::Moved)
+    }
+
+    /// Writes one row where there is none; false when there is one already.
+    pub(crate) async fn put_new(&self, table: Table, item: Item) -> Result<bool, StoreError> {
+        let request = self.client.put_item().table_name(self.name(table)).set_item(Some(item));
+        let request = request.condition_expression("attribute_not_exists(pk)");
+        Ok(self.retrying(|| request.clone().send()).await?.is_ok())
+    }
+
+    /// Removes one row; of an absent one it is no error.
+    pub(crate) async fn delete_row(&self, table: Table, key: Key<'_>) -> Result<(), StoreError> {
+        let request = self.client.delete_item().table_name(self.name(table));
+        let request = request.key("pk", text(key.0)).key("sk", text(key.1));
+        self.retrying(|| request.clone().send()).await?.map(drop).map_err(|_no_condition| StoreError::Moved)
+    }
+
+    /// Changes one row under a condition and gives the row as it then is; `None` when the condition fails.
+    pub(crate) async fn update_row(
+        &self,
+        table: Table,
+        key: Key<'_>,
+        expression: &str,
+        condition: Option<&str>,
+        values: &[(&str, AttributeValue)],
+    ) -> Result<Option<Item>, StoreError> {
+        let mut request = self.client.update_item().table_name(self.name(table)).return_values(ReturnValue::AllNew);
+        request = request.key("pk", text(key.0)).key("sk", text(key.1)).update_expression(expression);
+        for (name, value) in values {
+            request = request.expression_attribute_values(*name, value.clone());
+        }
+        request = request.set_condition_expression(condition.map(str::to_owned));
+        let answer = self.retrying(|| request.clone().send()).await?;
+        Ok(answer.ok().map(|answer| answer.attributes.unwrap_or_default()))
+    }
+
+    /// One page of a query: strongly consistent on a table, eventually on an index.
+    pub(crate) async fn page(&self, table: Table, range: &Range<'_>) -> Result<Page, StoreError> {
+        let (name, value) = range.hash;
+        let mut condition = format!("{name} = :hash");
+        let mut request = self.client.query().table_name(self.name(table)).expression_attribute_values(":hash", text(value));
+        if let Some((sort, values)) = &range.condition {
+            condition = format!("{condition} AND {sort}");
+            for (name, value) in values {
+                request = request.expression_attribute_values(*name, value.clone());
+            }
+        }
+        request = request
+            .key_condition_expression(condition)
+            .set_index_name(range.index.map(str::to_owned))
+            .consistent_read(range.index.is_none())
+            .scan_index_forward(!range.descending)
+            .set_limit(range.limit)
+            .set_exclusive_start_key(range.start.clone());
+        let answer = self.retrying(|| request.clone().send()).await?.map_err(|_no_condition| StoreError::Moved)?;
+        Ok(Page { items: answer.items.unwrap_or_default(), next: answer.last_evaluated_key })
+    }
+
+    /// Every row of a query. Only for partitions that are small by construction, or read to the end on purpose.
+    pub(crate) async fn all(&self, table: Table, range: &Range<'_>) -> Result<Vec<Item>, StoreError> {
+        let mut range = range.clone();
+        let mut items = Vec::new();
+        loop {
+            let page = self.page(table, &range).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => range.start = Some(next),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// The keys of what is due in `table` at `now`, at most `most`, earliest first.
+    pub(crate) async fn due_keys(
+        &self,
+        table: Table,
+        now: domain::Timestamp,
+        most: i32,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let range = Range {
+            index: Some(crate::tables::DUE),
+            hash: ("due_pk", crate::workloads::DUE_NOW),
+            condition: Some(("due_at <= :now", vec![(":now", crate::items::millis(now))])),
+            limit: Some(most),
+            ..Range::default()
+        };
+        Ok(self.page(table, &range).await?.items.iter().map(key_of).collect())
+    }
+}

@@ -1,0 +1,310 @@
+//! Workloads with their timelines, logs and cold parts.
+//!
+//! One partition a workload: `TENANT#ID` with the rows `workload`, `event#VERSION`, `particulars`, `people`, `token`, `attempt` and
+//! `log#ATTEMPT#SEQUENCE`. One row an owner: how many of the owner's workloads are live, and how the others ended.
+
+mod history;
+mod write;
+
+use domain::{
+    TenantId, Timestamp, UserName, Workload, WorkloadId,
+    job::People,
+    message::Message,
+    timeline::{Entry, Outbox},
+    workload::JobStatus,
+};
+use serde::{Deserialize, Serialize};
+
+pub use history::LogBatchRow;
+pub use write::{NewAttempt, Session, Write};
+
+use crate::{
+    Store, StoreError, Table,
+    items::{Item, count_of, text, text_of, value},
+    requests::Range,
+    tables::LISTING,
+};
+
+/// The one partition of the due index: what the sweep has to look at. Its writes are as many as there are changes of workloads, so
+/// that one partition's thousand a second is far away; beyond that it would be sharded.
+pub(crate) const DUE_NOW: &str = "due";
+
+const WORKLOAD: &str = "workload";
+const PARTICULARS: &str = "particulars";
+const PEOPLE: &str = "people";
+const TOKEN: &str = "token";
+const ATTEMPT: &str = "attempt";
+
+fn partition(tenant: &TenantId, workload: WorkloadId) -> String {
+    format!("{tenant}#{workload}")
+}
+
+fn owner_partition(tenant: &TenantId, owner: &UserName) -> String {
+    format!("{tenant}#owner#{owner}")
+}
+
+fn event_key(version: u64) -> String {
+    format!("event#{version:010}")
+}
+
+/// What waits on a launch's step, and the token that completes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingStep {
+    /// `boot` until the agent has called in, `ready` until the way in works.
+    pub step: String,
+    /// The token.
+    pub token: cloud::TaskToken,
+}
+
+/// The attempt that a fleet was asked for: its sealed one-time token, the same in every repetition of the order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRow {
+    /// The attempt's number.
+    pub number: u32,
+    /// The sealed token.
+    pub sealed_token: String,
+}
+
+/// One page of an owner's workloads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Newest first.
+    pub workloads: Vec<Workload>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// Something that the sweep found due.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DueRow {
+    /// A workload.
+    Workload(TenantId, WorkloadId),
+    /// Messages that were committed but perhaps never sent.
+    Outbox(OutboxKey),
+}
+
+/// Where an outbox lies: with the timeline entry of the change that sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxKey {
+    pk: String,
+    sk: String,
+}
+
+impl OutboxKey {
+    /// The outbox of the change that made this version of the workload.
+    #[must_use]
+    pub fn of(workload: &Workload) -> Self {
+        Self { pk: partition(&workload.tenant, workload.id), sk: event_key(workload.version) }
+    }
+}
+
+impl Store {
+    /// A workload, read strongly: what was written before is seen (trap T3).
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn workload(&self, tenant: &TenantId, id: WorkloadId) -> Result<Option<Workload>, StoreError> {
+        self.get_row(Table::Workloads, (&partition(tenant, id), WORKLOAD)).await?.map(value).transpose()
+    }
+
+    /// The sealed particulars of a workload.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn particulars(&self, tenant: &TenantId, id: WorkloadId) -> Result<Option<String>, StoreError> {
+        let item = self.get_row(Table::Workloads, (&partition(tenant, id), PARTICULARS)).await?;
+        Ok(item.as_ref().and_then(|item| text_of(item, "sealed")).map(str::to_owned))
+    }
+
+    /// Who may come in.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn people(&self, tenant: &TenantId, id: WorkloadId) -> Result<People, StoreError> {
+        let item = self.get_row(Table::Workloads, (&partition(tenant, id), PEOPLE)).await?;
+        item.map_or_else(|| Ok(People::default()), value)
+    }
+
+    /// The attempt that the fleet was last asked for.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn attempt(&self, tenant: &TenantId, id: WorkloadId) -> Result<Option<AttemptRow>, StoreError> {
+        self.get_row(Table::Workloads, (&partition(tenant, id), ATTEMPT)).await?.map(value).transpose()
+    }
+
+    /// Remembers the token of the step that a launch waits in.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn keep_token(&self, tenant: &TenantId, id: WorkloadId, waiting: &WaitingStep) -> Result<(), StoreError> {
+        self.put_row(Table::Workloads, crate::items::row((&partition(tenant, id), TOKEN), waiting)?).await
+    }
+
+    /// The step that a launch waits in.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn token(&self, tenant: &TenantId, id: WorkloadId) -> Result<Option<WaitingStep>, StoreError> {
+        self.get_row(Table::Workloads, (&partition(tenant, id), TOKEN)).await?.map(value).transpose()
+    }
+
+    /// A workload's timeline after version `after`, oldest first, at most `most` entries.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn timeline(
+        &self,
+        tenant: &TenantId,
+        id: WorkloadId,
+        after: u64,
+        most: i32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let pk = partition(tenant, id);
+        let bounds = vec![(":from", text(event_key(after.saturating_add(1)))), (":to", text("event#~"))];
+        let range = Range {
+            hash: ("pk", &pk),
+            condition: Some(("sk BETWEEN :from AND :to", bounds)),
+            limit: Some(most),
+            ..Range::default()
+        };
+        self.page(Table::Workloads, &range).await?.items.into_iter().map(value).collect()
+    }
+
+    /// An owner's workloads, newest first: those with one of `statuses`, or all when there are none.
+    ///
+    /// The owner's counts come in the same query as the first rows, and a filtered list stops reading as soon as it has seen as many
+    /// as the counts say there are. So nothing reads an owner's whole history unless the whole history is asked for.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        owner: &UserName,
+        statuses: &[JobStatus],
+        (limit, offset): (usize, usize),
+    ) -> Result<Listed, StoreError> {
+        let pk = owner_partition(tenant, owner);
+        let wanted = |status: JobStatus| statuses.is_empty() || statuses.contains(&status);
+        let live_in_part = statuses.iter().any(|status| !status.is_over());
+        let mut range = Range { index: Some(LISTING), hash: ("list_pk", &pk), descending: true, ..Range::default() };
+        // One row more than the page is the owner's counts.
+        range.limit = i32::try_from(limit.saturating_add(offset).saturating_add(1).min(1_000)).ok();
+        let mut seen = Seen::default();
+        let mut counts = Counts::default();
+        loop {
+            let page = self.page(Table::Workloads, &range).await?;
+            for item in page.items {
+                if text_of(&item, "sk") == Some("counts") {
+                    counts = Counts::of(&item);
+                    continue;
+                }
+                let workload: Workload = value(item)?;
+                seen.look_at(workload, wanted, (limit, offset));
+            }
+            let page_full = seen.page.len() >= limit;
+            let counted = if statuses.is_empty() || !live_in_part { page_full } else { seen.live >= counts.live && page_full };
+            let all_seen = seen.matched >= counts.most_of(statuses) && seen.live >= counts.live_if(live_in_part);
+            match page.next {
+                Some(next) if !(counted || all_seen) => range.start = Some(next),
+                _ => break,
+            }
+        }
+        let live = if live_in_part { seen.live_matched } else if statuses.is_empty() { counts.live } else { 0 };
+        let total = (live + counts.over(statuses)).max(seen.matched);
+        Ok(Listed { workloads: seen.page, total })
+    }
+
+    /// What is due at `now`, earliest first, at most `most`.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn due(&self, now: Timestamp, most: i32) -> Result<Vec<DueRow>, StoreError> {
+        let keys = self.due_keys(Table::Workloads, now, most).await?;
+        let row = |(pk, sk): (String, String)| {
+            if sk != WORKLOAD {
+                return Some(DueRow::Outbox(OutboxKey { pk, sk }));
+            }
+            let (tenant, id) = pk.rsplit_once('#')?;
+            Some(DueRow::Workload(TenantId::new(tenant), id.parse().ok()?))
+        };
+        Ok(keys.into_iter().filter_map(row).collect())
+    }
+
+    /// The messages of an outbox that have not been marked as sent.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn outbox(&self, key: &OutboxKey) -> Result<Vec<Message>, StoreError> {
+        let Some(item) = self.get_row(Table::Workloads, (&key.pk, &key.sk)).await? else { return Ok(Vec::new()) };
+        let outbox = item.get("outbox").and_then(|outbox| outbox.as_s().ok());
+        let parsed = outbox.map(|text| serde_json::from_str::<Outbox>(text)).transpose();
+        Ok(parsed.map_err(|error| StoreError::Broken(error.to_string()))?.map(|outbox| outbox.messages).unwrap_or_default())
+    }
+
+    /// Marks an outbox as sent.
+    ///
+    /// # Errors
+    /// When the tables fail; the messages may then be sent again.
+    pub async fn sent(&self, key: &OutboxKey) -> Result<(), StoreError> {
+        let expression = "REMOVE outbox, due_pk, due_at";
+        self.update_row(Table::Workloads, (&key.pk, &key.sk), expression, None, &[]).await.map(drop)
+    }
+}
+
+/// What a list has come past.
+#[derive(Default)]
+struct Seen {
+    page: Vec<Workload>,
+    matched: u64,
+    live: u64,
+    live_matched: u64,
+}
+
+impl Seen {
+    fn look_at(&mut self, workload: Workload, wanted: impl Fn(JobStatus) -> bool, (limit, offset): (usize, usize)) {
+        let status = workload.status();
+        self.live += u64::from(!status.is_over());
+        if wanted(status) {
+            self.matched += 1;
+            self.live_matched += u64::from(!status.is_over());
+            if usize::try_from(self.matched).unwrap_or(usize::MAX) > offset && self.page.len() < limit {
+                self.page.push(workload);
+            }
+        }
+    }
+}
+
+/// How many workloads an owner has, by how they stand.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    live: u64,
+    expired: u64,
+    cancelled: u64,
+    failed: u64,
+}
+
+impl Counts {
+    fn of(item: &Item) -> Self {
+        let count = |name| u64::try_from(count_of(item, name)).unwrap_or(0);
+        Self { live: count("live"), expired: count("expired"), cancelled: count("cancelled"), failed: count("failed") }
+    }
+
+    /// How many have ended with one of `statuses`, or at all when there are none.
+    fn over(&self, statuses: &[JobStatus]) -> u64 {
+        let ended = [(JobStatus::Expired, self.expired), (JobStatus::Cancelled, self.cancelled), (JobStatus::Failed, self.failed)];
+        let wanted = ended.into_iter().filter(|(status, _)| statuses.is_empty() || statuses.contains(status));
+        wanted.map(|(_, count)| count).sum()
+    }
+
+    /// The most that can match `statuses`.
+    fn most_of(&self, statuses: &[JobStatus]) -> u64 {
+        let live = statuses.is_empty() || statuses.iter().any(|status| !status.is_over());
+        self.over(statuses) + if live { self.live } else { 0 }
+    }
+
+    fn live_if(&self, needed: bool) -> u64 {
+        if needed { self.live } else { 0 }
+    }
+}

@@ -1,0 +1,198 @@
+//! Writing what was decided about a workload: one transaction over everything that the decision touches.
+
+use domain::{
+    SecretHash, Timestamp, Workload, lifecycle::State, policy,
+    job::People,
+    workload::{Change, JobStatus},
+};
+
+use super::{ATTEMPT, AttemptRow, DUE_NOW, PARTICULARS, PEOPLE, WORKLOAD, event_key, owner_partition, partition};
+use crate::{
+    Store, StoreError, Table, capacity,
+    identities::{AgentKey, Claim, Holder, KeyRow, spend},
+    items::{Item, millis, number, row, text},
+    transaction::{Guard, Transaction},
+};
+
+/// An attempt that is about to begin.
+#[derive(Clone, Debug)]
+pub struct NewAttempt {
+    /// The one-time token's hash.
+    pub token: SecretHash,
+    /// The token itself, sealed, for repetitions of the order.
+    pub sealed_token: String,
+    /// When the token ends.
+    pub until: Timestamp,
+}
+
+/// A node's session that is about to begin.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The one-time token that it is bought with.
+    pub token: SecretHash,
+    /// The session's hash.
+    pub session: SecretHash,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
+/// Everything that is written together with one or more changes of a workload.
+#[derive(Clone, Debug)]
+pub struct Write<'a> {
+    /// What was decided, one change upon the other; never empty.
+    pub changes: &'a [Change],
+    /// Sealed particulars, at a submit.
+    pub particulars: Option<&'a str>,
+    /// Who may come in, where that changes.
+    pub people: Option<&'a People>,
+    /// The idempotency key that the request claims.
+    pub claim: Option<&'a Claim>,
+    /// The attempt that begins.
+    pub attempt: Option<&'a NewAttempt>,
+    /// The session that begins.
+    pub session: Option<&'a Session>,
+    /// How many live workloads the owner may have, at a submit.
+    pub most_live: u32,
+}
+
+impl<'a> Write<'a> {
+    /// These changes and nothing else.
+    #[must_use]
+    pub fn of(changes: &'a [Change]) -> Self {
+        Self { changes, particulars: None, people: None, claim: None, attempt: None, session: None, most_live: u32::MAX }
+    }
+}
+
+impl Store {
+    /// Writes what was decided, if the workload is still as it was decided upon.
+    ///
+    /// # Errors
+    /// [`StoreError::Moved`] when it is not; [`StoreError::Claimed`], [`StoreError::NoRoom`] and [`StoreError::TooManyJobs`] when one of
+    /// the other rows objects. Nothing is written then.
+    pub async fn write(&self, write: &Write<'_>) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (write.changes.first(), write.changes.last()) else { return Ok(()) };
+        let workload = &last.workload;
+        let pk = partition(&workload.tenant, workload.id);
+        let mut transaction = self.transaction();
+        // The claim comes first: a repeated request is told so even where the state would refuse it by now.
+        if let Some(claim) = write.claim {
+            claim.add_to(&mut transaction)?;
+        }
+        put_workload(&mut transaction, &pk, first.workload.version - 1, workload)?;
+        for change in write.changes {
+            put_event(&mut transaction, &pk, change)?;
+        }
+        let begun = first.workload.version == 1;
+        let from = if begun { None } else { Some(first.from) };
+        count_owner(&mut transaction, from, workload, write.most_live)?;
+        capacity::account(&mut transaction, from, workload)?;
+        put_cold_parts(&mut transaction, &pk, workload, write)?;
+        transaction.commit().await?.written()
+    }
+}
+
+fn put_workload(transaction: &mut Transaction<'_>, pk: &str, before: u64, workload: &Workload) -> Result<(), StoreError> {
+    let mut item = row((pk, WORKLOAD), workload)?;
+    let listing = format!("{:015}#{}", workload.created_at.millis(), workload.id);
+    item.insert("list_pk".to_owned(), text(owner_partition(&workload.tenant, &workload.owner)));
+    item.insert("list_sk".to_owned(), text(listing));
+    match workload.due_at() {
+        Some(due) => {
+            item.insert("due_pk".to_owned(), text(DUE_NOW));
+            item.insert("due_at".to_owned(), millis(due));
+        }
+        None => expire(&mut item, workload.since),
+    }
+    if before == 0 {
+        return transaction.put(Guard::Version, Table::Workloads, item, Some(("attribute_not_exists(pk)", &[])));
+    }
+    let values = [(":before", number(before))];
+    transaction.put(Guard::Version, Table::Workloads, item, Some(("version = :before", &values)))
+}
+
+/// Ended workloads are history, and history is kept for a time.
+pub(super) fn expire(item: &mut Item, ended: Timestamp) {
+    item.insert("ttl".to_owned(), number(ended.plus(policy::HISTORY_TTL).seconds()));
+}
+
+fn put_event(transaction: &mut Transaction<'_>, pk: &str, change: &Change) -> Result<(), StoreError> {
+    let mut item = row((pk, &event_key(change.entry.version)), &change.entry)?;
+    // A workload lives for four days at most: its timeline outlives it.
+    expire(&mut item, change.entry.at);
+    if let Some(outbox) = &change.outbox {
+        let messages = serde_json::to_string(outbox).map_err(|error| StoreError::Broken(error.to_string()))?;
+        item.insert("outbox".to_owned(), text(messages));
+        item.insert("due_pk".to_owned(), text(DUE_NOW));
+        // Whoever commits sends at once; the sweep sends again what is still there a little later.
+        item.insert("due_at".to_owned(), millis(change.entry.at.plus(std::time::Duration::from_secs(10))));
+    }
+    transaction.put(Guard::Version, Table::Workloads, item, None)
+}
+
+/// Keeps the owner's counts, which only a submit and an end change.
+fn count_owner(
+    transaction: &mut Transaction<'_>,
+    from: Option<State>,
+    workload: &Workload,
+    most_live: u32,
+) -> Result<(), StoreError> {
+    let pk = owner_partition(&workload.tenant, &workload.owner);
+    let key = (pk.as_str(), "counts");
+    if from.is_none() {
+        let values =
+            [(":one", number(1)), (":most", number(most_live)), (":pk", text(&*pk)), (":sk", text("~"))];
+        let below = Some("attribute_not_exists(live) OR live < :most");
+        let add = ("SET list_pk = :pk, list_sk = :sk ADD live :one", below);
+        return transaction.update(Guard::Limit, Table::Workloads, key, add, &values);
+    }
+    if workload.state != State::Ended || from == Some(State::Ended) {
+        return Ok(());
+    }
+    let add = match workload.status() {
+        JobStatus::Expired => "ADD live :less, expired :one",
+        JobStatus::Cancelled => "ADD live :less, cancelled :one",
+        JobStatus::Failed | JobStatus::Queued | JobStatus::Preparing | JobStatus::Active => "ADD live :less, failed :one",
+    };
+    let values = [(":less", number(-1)), (":one", number(1))];
+    transaction.update(Guard::Limit, Table::Workloads, key, (add, None), &values)
+}
+
+fn put_cold_parts(
+    transaction: &mut Transaction<'_>,
+    pk: &str,
+    workload: &Workload,
+    write: &Write<'_>,
+) -> Result<(), StoreError> {
+    let cold = |sk: &str, mut item: Item| {
+        item.insert("pk".to_owned(), text(pk));
+        item.insert("sk".to_owned(), text(sk));
+        expire(&mut item, workload.since);
+        item
+    };
+    if let Some(sealed) = write.particulars {
+        let item = Item::from([("sealed".to_owned(), text(sealed))]);
+        transaction.put(Guard::Version, Table::Workloads, cold(PARTICULARS, item), None)?;
+    }
+    if let Some(people) = write.people {
+        let item = row((pk, PEOPLE), people)?;
+        transaction.put(Guard::Version, Table::Workloads, cold(PEOPLE, item), None)?;
+    }
+    let holder = AgentKey {
+        tenant: workload.tenant.clone(),
+        workload: workload.id,
+        attempt: workload.attempt,
+        spent_on: None,
+    };
+    if let Some(attempt) = write.attempt {
+        let kept = AttemptRow { number: workload.attempt, sealed_token: attempt.sealed_token.clone() };
+        transaction.put(Guard::Version, Table::Workloads, cold(ATTEMPT, row((pk, ATTEMPT), &kept)?), None)?;
+        let key = KeyRow { holder: Holder::Enroll(holder.clone()), expires_at: attempt.until, revoked_at: None };
+        key.add_to(transaction, &attempt.token)?;
+    }
+    if let Some(session) = write.session {
+        spend(transaction, &session.token, &session.session)?;
+        let key = KeyRow { holder: Holder::Session(holder), expires_at: session.until, revoked_at: None };
+        key.add_to(transaction, &session.session)?;
+    }
+    Ok(())
+}
