@@ -1,1 +1,238 @@
-//! launcher
+//! The worker that launches workloads and ends them: the steps of `infra/launch.asl.json`, and the consumer of reconcile messages.
+//!
+//! Each step stands beside its undo, and both can be repeated: a step first reads how far things are, and does only what is missing.
+
+mod people;
+mod provision;
+mod wind_down;
+
+use cloud::{PortError, TaskToken, VaultError};
+use domain::{Refusal, TenantId, Workload, WorkloadId, lifecycle::State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Plane, StoreError, WorkError, workloads::{WaitingStep, Write}};
+
+/// Every handler that the launch document may name.
+pub const HANDLERS: [&str; 5] = ["Provision", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
+
+/// How often a decision is made anew when the workload moved meanwhile.
+const ATTEMPTS: u32 = 8;
+
+/// A step failed. `error` is the name that the document's Retry and Catch match.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}: {cause}")]
+pub struct StepError {
+    /// The name.
+    pub error: &'static str,
+    /// Why, in words.
+    pub cause: String,
+}
+
+impl StepError {
+    fn new(error: &'static str, cause: impl Into<String>) -> Self {
+        Self { error, cause: cause.into() }
+    }
+
+    /// The workload is ending: the launch is to be undone, without it being anybody's fault.
+    fn ending() -> Self {
+        Self::new("Workload.Ending", "the workload is ending")
+    }
+}
+
+impl From<PortError> for StepError {
+    fn from(error: PortError) -> Self {
+        match error {
+            PortError::Throttled => Self::new("Cloud.Throttled", "asked too often"),
+            PortError::Unavailable(why) => Self::new("Cloud.Unavailable", why),
+        }
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Contended | StoreError::Moved | StoreError::NoRoom => {
+                Self::new("Store.Contended", "the tables are too busy")
+            }
+            StoreError::TooManyJobs | StoreError::Claimed(_) | StoreError::Broken(_) => {
+                Self::new("Store.Failed", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<VaultError> for StepError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Unavailable => Self::new("Cloud.Unavailable", "the key service is away"),
+            VaultError::Forged => Self::new("Vault.Forged", "the attempt's token does not open"),
+        }
+    }
+}
+
+impl From<WorkError> for StepError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Port(error) => error.into(),
+            WorkError::Store(error) => error.into(),
+            WorkError::Vault(error) => error.into(),
+        }
+    }
+}
+
+/// What the launch document gives a step; plain steps are given the whole state, of which they need this much.
+#[derive(Debug, Deserialize)]
+struct Input {
+    tenant: TenantId,
+    workload: WorkloadId,
+    token: Option<TaskToken>,
+    error: Option<LaunchError>,
+}
+
+/// Why a launch is undone.
+#[derive(Debug, Deserialize)]
+struct LaunchError {
+    #[serde(rename = "Error")]
+    error: String,
+    #[serde(rename = "Cause", default)]
+    cause: String,
+}
+
+/// Runs a step of a launch.
+///
+/// # Errors
+/// With the name that the document's Retry and Catch match.
+pub async fn step(plane: &Plane, handler: &str, payload: Value) -> Result<Value, StepError> {
+    let input: Input = serde_json::from_value(payload).map_err(|error| StepError::new("Launch.Input", error.to_string()))?;
+    match (handler, input.token) {
+        ("Provision", None) => provision::provision(plane, &input.tenant, input.workload).await,
+        ("AwaitBoot", Some(token)) => await_step(plane, &input.tenant, input.workload, "boot", token).await,
+        ("AwaitReady", Some(token)) => await_step(plane, &input.tenant, input.workload, "ready", token).await,
+        ("Activate", None) => activate(plane, &input.tenant, input.workload).await,
+        ("Undo", None) => undo(plane, &input.tenant, input.workload, input.error).await,
+        _ => Err(StepError::new("Launch.Input", format!("no step {handler} takes this input"))),
+    }
+}
+
+/// Brings the world in line with a workload's row: fetches keys that are wanted, ends what is ending, notices what is gone.
+///
+/// # Errors
+/// When it could not be done; the message comes again.
+pub async fn reconcile(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<(), WorkError> {
+    let Some(workload) = plane.store.workload(tenant, id).await? else { return Ok(()) };
+    match workload.state {
+        State::Ended => Ok(()),
+        State::Draining => {
+            release_launch(plane, &workload).await?;
+            wind_down::wind_down(plane, workload).await
+        }
+        State::Queued
+        | State::Placed
+        | State::Provisioning
+        | State::InstanceReady
+        | State::Installing
+        | State::ModelLoading
+        | State::HealthCheck
+        | State::Active => {
+            people::fetch(plane, &workload).await?;
+            wind_down::notice_loss(plane, workload).await
+        }
+    }
+}
+
+/// The workload, if it is still there.
+async fn present(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<Workload, StepError> {
+    let gone = || StepError::new("Workload.Gone", "there is no such workload");
+    plane.store.workload(tenant, id).await?.ok_or_else(gone)
+}
+
+/// Remembers the token that the agent's next word completes; and completes it if that word was said already.
+async fn await_step(
+    plane: &Plane,
+    tenant: &TenantId,
+    id: WorkloadId,
+    step: &str,
+    token: TaskToken,
+) -> Result<Value, StepError> {
+    let waiting = WaitingStep { step: step.to_owned(), token };
+    plane.store.keep_token(tenant, id, &waiting).await?;
+    let workload = present(plane, tenant, id).await?;
+    if matches!(workload.state, State::Draining | State::Ended) {
+        return Err(StepError::ending());
+    }
+    // An agent that is ready says so in each report until the workload is active, so only the call-in can have been missed.
+    let called_in = step == "boot" && workload.state > State::Provisioning;
+    if called_in || workload.state == State::Active {
+        plane.ports.launches.complete(&waiting.token).await?;
+    }
+    Ok(json!({}))
+}
+
+/// Completes a launch.
+async fn activate(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<Value, StepError> {
+    for _ in 0..ATTEMPTS {
+        let workload = present(plane, tenant, id).await?;
+        match workload.state {
+            State::Active => return Ok(json!({})),
+            State::Draining | State::Ended => return Err(StepError::ending()),
+            _ => {}
+        }
+        let refused = |refusal: Refusal| StepError::new("Launch.NotReady", refusal.to_string());
+        let change = workload.activate(plane.ports.clock.now()).map_err(refused)?;
+        match plane.commit(&Write::of(&[change])).await {
+            Ok(()) => return Ok(json!({})),
+            Err(StoreError::Moved) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Contended.into())
+}
+
+/// The undo of every step: the workload fails, unless it is ending already, and what was made for it is ended.
+async fn undo(
+    plane: &Plane,
+    tenant: &TenantId,
+    id: WorkloadId,
+    error: Option<LaunchError>,
+) -> Result<Value, StepError> {
+    for _ in 0..ATTEMPTS {
+        let workload = present(plane, tenant, id).await?;
+        let now = plane.ports.clock.now();
+        let workload = match workload.fail(&why(error.as_ref()), now) {
+            Ok(change) => {
+                let message = change.workload.reconcile();
+                let changes = [change.sending(plane.ports.ids.message(now), vec![message])];
+                match plane.commit(&Write::of(&changes)).await {
+                    Ok(()) => {}
+                    Err(StoreError::Moved) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+                let [change] = changes;
+                change.workload
+            }
+            Err(_already_over) => workload,
+        };
+        if workload.state == State::Draining {
+            wind_down::wind_down(plane, workload).await?;
+        }
+        return Ok(json!({}));
+    }
+    Err(StoreError::Contended.into())
+}
+
+fn why(error: Option<&LaunchError>) -> String {
+    match error {
+        Some(error) if error.error == "States.Timeout" => "the launch took too long".to_owned(),
+        Some(error) if error.cause.is_empty() => format!("the launch failed ({})", error.error),
+        Some(error) => format!("the launch failed: {}", error.cause),
+        None => "the launch failed".to_owned(),
+    }
+}
+
+/// Lets a launch go that still waits for the agent of a workload that is ending.
+async fn release_launch(plane: &Plane, workload: &Workload) -> Result<(), WorkError> {
+    if let Some(waiting) = plane.store.token(&workload.tenant, workload.id).await? {
+        plane.ports.launches.fail(&waiting.token, "Workload.Ending", "the workload is ending").await?;
+    }
+    Ok(())
+}

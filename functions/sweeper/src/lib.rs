@@ -1,1 +1,117 @@
-//! sweeper
+//! The worker of the clock: what is due is done, and what was lost on the way is done again.
+//!
+//! Expiry comes first and clean-up after, so that a slow clean-up never keeps a job running past its end (trap T8).
+
+use cloud::{Sighting, launches::Launch};
+use domain::{Timestamp, Workload, lifecycle::State, workload::Due};
+use store::{
+    Plane, StoreError, WorkError,
+    workloads::{DueRow, Write},
+};
+
+/// How many due rows are read at once.
+const A_PAGE: i32 = 200;
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Workloads that were moved on.
+    pub moved: u32,
+    /// Launches that were started again, and workloads that a launcher was told to look at again.
+    pub nudged: u32,
+    /// Outboxes whose messages were sent.
+    pub relayed: u32,
+    /// Instances that nobody knows any more, and that were told to end.
+    pub orphans: u32,
+    /// Rows whose turn failed; they come again with the next sweep.
+    pub failed: u32,
+}
+
+/// Does what is due now.
+///
+/// # Errors
+/// When the due index or the fleet's list could not be read; what was done until then is done.
+pub async fn sweep(plane: &Plane) -> Result<Swept, WorkError> {
+    let mut swept = Swept::default();
+    due(plane, &mut swept).await?;
+    for pool in &plane.settings.pools {
+        plane.ring(&pool.id).await;
+    }
+    orphans(plane, &mut swept).await?;
+    Ok(swept)
+}
+
+/// Goes through everything that is due, to the end: a row that stays due, because it is to be looked at again or failed, is passed.
+async fn due(plane: &Plane, swept: &mut Swept) -> Result<(), WorkError> {
+    let now = plane.ports.clock.now();
+    let mut passed = Vec::new();
+    loop {
+        let most = A_PAGE.saturating_add(i32::try_from(passed.len()).unwrap_or(i32::MAX));
+        let rows = plane.store.due(now, most).await?;
+        let fresh = rows.into_iter().filter(|row| !passed.contains(row)).collect::<Vec<_>>();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        for row in fresh {
+            if let Err(error) = turn(plane, &row, now, swept).await {
+                tracing::warn!(?row, %error, "sweep.row_failed");
+                swept.failed += 1;
+            }
+            passed.push(row);
+        }
+    }
+}
+
+async fn turn(plane: &Plane, row: &DueRow, now: Timestamp, swept: &mut Swept) -> Result<(), WorkError> {
+    let (tenant, id) = match row {
+        DueRow::Outbox(key) => {
+            let messages = plane.store.outbox(key).await?;
+            plane.relay(key, &messages).await?;
+            swept.relayed += 1;
+            return Ok(());
+        }
+        DueRow::Workload(tenant, id) => (tenant, *id),
+    };
+    let Some(workload) = plane.store.workload(tenant, id).await? else { return Ok(()) };
+    match workload.due(now) {
+        Due::Nothing => {}
+        Due::Launch => {
+            plane.ports.launches.start(&Launch { tenant: tenant.clone(), workload: id }).await?;
+            swept.nudged += 1;
+        }
+        Due::Reconcile => {
+            plane.ports.queue.send(&workload.reconcile()).await?;
+            swept.nudged += 1;
+        }
+        Due::Change(change) => {
+            // Whatever moves here has something to be done about it: GPUs to be given on, or processes to be ended.
+            let message = if change.workload.state == State::Ended { workload.doorbell() } else { workload.reconcile() };
+            let sends = change.workload.state != workload.state;
+            let change = if sends { change.sending(plane.ports.ids.message(now), vec![message]) } else { *change };
+            match plane.commit(&Write::of(&[change])).await {
+                Ok(()) => swept.moved += 1,
+                // Somebody else moved it meanwhile; if it is still due, the next sweep sees it.
+                Err(StoreError::Moved) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends what the fleet runs and nobody knows any more: workloads that are over, and attempts that were given up (invariant I3).
+async fn orphans(plane: &Plane, swept: &mut Swept) -> Result<(), WorkError> {
+    for tagged in plane.ports.fleet.list().await? {
+        let workload = plane.store.workload(&tagged.tenant, tagged.workload).await?;
+        let wanted = |workload: &Workload| workload.state != State::Ended && workload.attempt == tagged.attempt;
+        if workload.as_ref().is_some_and(wanted) {
+            continue;
+        }
+        let seen = plane.ports.fleet.describe(&tagged.tenant, tagged.workload, tagged.attempt).await?;
+        if seen == Sighting::Running {
+            plane.ports.fleet.terminate(&tagged.tenant, tagged.workload, tagged.attempt).await?;
+            swept.orphans += 1;
+        }
+    }
+    Ok(())
+}

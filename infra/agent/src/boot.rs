@@ -9,11 +9,7 @@ use std::{
 };
 
 use domain::{Secret, agent::Boot};
-use russh::keys::{
-    Algorithm, PrivateKey,
-    key::safe_rng,
-    ssh_key::LineEnding,
-};
+use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use tokio::sync::oneshot;
 
 use crate::AgentError;
@@ -29,7 +25,7 @@ pub(crate) async fn read() -> Result<Boot, AgentError> {
             tracing::debug!("nobody waits for the start line any more");
         }
     });
-    let line = line.await.map_err(|_lost| AgentError::HostKey("the reader of standard input is gone".into()))?;
+    let line = line.await.map_err(|_lost| AgentError::Link("the reader of standard input is gone".into()))?;
     let line = line.map_err(AgentError::system("reading the start line"))?;
     serde_json::from_str(&line).map_err(AgentError::Boot)
 }

@@ -119,24 +119,21 @@ mod tests {
             ..Desired::default()
         };
         for (case, wanted, steps) in [
-            ("expiry", desired(Some(100), None), vec![
-                (95, sleep(5)),
-                (100, Due::Stop),
-                (101, sleep(10)),
-                (219, sleep(1)),
-                (220, Due::Kill),
-            ]),
-            ("an outage does not extend a job with an end, nor end it early", desired(Some(9000), None), vec![
-                (8999, sleep(1)),
-                (9000, Due::Stop),
-                (9120, Due::Kill),
-            ]),
-            ("silence ends a job without an end", desired(None, None), vec![
-                (3599, sleep(1)),
-                (3600, Due::Stop),
-                (3601, sleep(10)),
-                (3720, Due::Kill),
-            ]),
+            (
+                "expiry",
+                desired(Some(100), None),
+                vec![(95, sleep(5)), (100, Due::Stop), (101, sleep(10)), (219, sleep(1)), (220, Due::Kill)],
+            ),
+            (
+                "an outage does not extend a job with an end, nor end it early",
+                desired(Some(9000), None),
+                vec![(8999, sleep(1)), (9000, Due::Stop), (9120, Due::Kill)],
+            ),
+            (
+                "silence ends a job without an end",
+                desired(None, None),
+                vec![(3599, sleep(1)), (3600, Due::Stop), (3601, sleep(10)), (3720, Due::Kill)],
+            ),
             ("a stop", desired(Some(9000), Some(30)), vec![(1, Due::Stop), (25, sleep(5)), (30, Due::Kill)]),
             ("a stop that came too late", desired(None, Some(30)), vec![(31, Due::Kill), (32, Due::Kill)]),
         ] {

@@ -90,9 +90,15 @@ pub(crate) mod tests {
     #[test]
     fn the_jobs_values_win_except_over_ours() {
         let mut job = setup(Path::new("/home/dev"));
-        for (name, value) in
-            [("WANDB", "k"), ("LANG", "de"), ("SLIPWAY_GPUS", "9"), ("1X", "no"), ("A=B", "no"), ("N", "a\0b"), ("", "x")]
-        {
+        for (name, value) in [
+            ("WANDB", "k"),
+            ("LANG", "de"),
+            ("SLIPWAY_GPUS", "9"),
+            ("1X", "no"),
+            ("A=B", "no"),
+            ("N", "a\0b"),
+            ("", "x"),
+        ] {
             job.env.insert(name.into(), Secret::new(value));
         }
         let environment = of_job(&job, "/bin/sh");

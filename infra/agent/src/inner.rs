@@ -32,17 +32,20 @@ pub(crate) async fn run(socket: &Path) -> Result<(), AgentError> {
     drop(folder);
     let (read, write) = stream.into_split();
     let (tell, messages) = mpsc::channel(256);
-    let writer = tokio::spawn(link::write_all(write, messages));
+    tokio::spawn(link::write_all(write, messages));
     let mut read = BufReader::new(read);
     let Some(ToInner::Setup(setup)) = link::read(&mut read).await? else {
         return Err(AgentError::Link("the first message is not the one that starts a job".into()));
     };
     let workload = setup.workload.to_string();
-    let served = Box::pin(serve(*setup, &mut read, tell)).await;
+    let served = Box::pin(serve(*setup, &mut read, tell.clone())).await;
     // Whatever ended it: nothing of the job may stay, and what was told last should still arrive.
     processes::kill_workload(&workload).await;
-    if tokio::time::timeout(Duration::from_secs(1), writer).await.is_err() {
-        tracing::debug!("the last messages may not have been sent");
+    for _attempt in 0..50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if tell.is_closed() || tell.capacity() == tell.max_capacity() {
+            break;
+        }
     }
     served
 }

@@ -164,9 +164,9 @@ impl Jupyter {
 
     fn on_path(&self, name: &str) -> Option<PathBuf> {
         let path = self.node.environment.get("PATH")?;
-        path.split(':').map(|folder| Path::new(folder).join(name)).find(|file| {
-            file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-        })
+        path.split(':')
+            .map(|folder| Path::new(folder).join(name))
+            .find(|file| file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
     }
 
     /// Whether its `/api` answers in time.

@@ -1,13 +1,6 @@
 //! The copy of the agent on the host.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    process::ExitStatus,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
 
 use cloud::{Clock, Ids, OsIds, SystemClock};
 use domain::{
@@ -61,8 +54,7 @@ pub(crate) async fn run(boot: Boot) -> Result<(), AgentError> {
 
     let seen = Arc::new(watch::Sender::new(Seen::default()));
     let (tell, heard) = mpsc::channel(16);
-    let syncing =
-        Syncing { plane: Arc::clone(&plane), clock: Arc::clone(&clock), ids, seen: Arc::clone(&seen), tell };
+    let syncing = Syncing { plane: Arc::clone(&plane), clock: Arc::clone(&clock), ids, seen: Arc::clone(&seen), tell };
     let syncing = tokio::spawn(syncing.run(enrolled.synced.next_sync_ms));
     let logs = Logs::default();
     let shipping = tokio::spawn(logs.clone().ship(Arc::clone(&plane), Arc::clone(&clock)));
@@ -71,7 +63,8 @@ pub(crate) async fn run(boot: Boot) -> Result<(), AgentError> {
     let ended = match Box::pin(started(&boot, &enrolled, &seen, &logs)).await {
         Ok(running) => {
             let deadlines = Deadlines::new(clock.now());
-            let mut agent = Agent { boot, clock: Arc::clone(&clock), seen: Arc::clone(&seen), running, deadlines, version: 0 };
+            let mut agent =
+                Agent { boot, clock: Arc::clone(&clock), seen: Arc::clone(&seen), running, deadlines, version: 0 };
             agent.hear(enrolled.synced).await;
             Box::pin(agent.serve(heard, terminate)).await
         }

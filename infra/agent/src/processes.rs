@@ -100,7 +100,8 @@ pub(crate) fn of_workload(workload: &str) -> Vec<Process> {
     let everyone = all();
     let own = Pid::this().as_raw();
     let spared = ourselves(&everyone);
-    let mut found: Vec<Process> = everyone.iter().filter(|p| p.parent == own).flat_map(|p| tree(&everyone, p.id)).collect();
+    let mut found: Vec<Process> =
+        everyone.iter().filter(|p| p.parent == own).flat_map(|p| tree(&everyone, p.id)).collect();
     found.extend(marked(WORKLOAD_MARK, |value| value == workload));
     found.retain(|process| !spared.contains(&process.id) && !process.dead);
     found.sort_by_key(|process| process.id);

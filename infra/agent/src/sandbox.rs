@@ -127,7 +127,10 @@ impl Sandbox {
                 boot.image
             ),
             (None, Kind::ProcessGroup) => {
-                format!("Image {} is not pulled on this machine: its name is kept, and this machine's programs run.", boot.image)
+                format!(
+                    "Image {} is not pulled on this machine: its name is kept, and this machine's programs run.",
+                    boot.image
+                )
             }
         }
     }
@@ -201,7 +204,9 @@ enum Entry {
 struct Layout {
     root: PathBuf,
     entries: Vec<Entry>,
-    /// Folders of this machine's that are shown empty.
+    /// The home of the user that we run as, shown empty.
+    home: Option<PathBuf>,
+    /// The fleet's folders, shown empty.
     hidden: Vec<PathBuf>,
     /// Files of this machine's that are shown empty.
     masked: Vec<PathBuf>,
@@ -229,16 +234,16 @@ impl Layout {
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.components().count() > 1);
         let (mut hidden, mut masked, mut shown) = (Vec::new(), Vec::new(), Vec::new());
         if here {
-            hidden.extend(home.clone());
             hidden.extend(private(&sandbox.work_dir));
             hidden.extend(fs::canonicalize(&boot.host_key).ok().as_deref().and_then(private));
-            hidden.dedup();
-            shown = home.map(|home| shown_in_home(host_path, &home)).unwrap_or_default();
+            hidden = outermost(hidden);
+            shown = home.as_deref().map(|home| shown_in_home(host_path, home)).unwrap_or_default();
             masked = if as_root { secret_files() } else { Vec::new() };
         }
         let simulated = boot.gpus_simulated || boot.gpus.is_empty();
         Ok(Self {
             entries: entries(&root).map_err(AgentError::file("reading", &root))?,
+            home: home.filter(|_home| here),
             hidden,
             masked,
             shown,
@@ -305,13 +310,12 @@ impl Layout {
             flags.bind("--bind", self.work_dir.join("tmp"), "/var/tmp");
         }
         flags.add(["--tmpfs", "/run", "--tmpfs", "/home"]);
-        for folder in &self.hidden {
-            flags.add(["--tmpfs"]);
-            flags.0.push(folder.into());
-        }
+        flags.empty(&self.home);
         for folder in &self.shown {
             flags.bind("--ro-bind", folder, folder);
         }
+        // After what is shown, so that nothing shown can bring these back.
+        flags.empty(&self.hidden);
         for file in &self.masked {
             flags.bind("--ro-bind", "/dev/null", file);
         }
@@ -331,6 +335,12 @@ struct Flags(Vec<OsString>);
 impl Flags {
     fn add<const N: usize>(&mut self, words: [&str; N]) {
         self.0.extend(words.map(OsString::from));
+    }
+
+    fn empty<'a>(&mut self, folders: impl IntoIterator<Item = &'a PathBuf>) {
+        for folder in folders {
+            self.0.extend(["--tmpfs".into(), folder.into()]);
+        }
     }
 
     fn bind(&mut self, how: &str, from: impl Into<OsString>, to: impl Into<OsString>) {
@@ -364,6 +374,20 @@ fn private(path: &Path) -> Option<PathBuf> {
     path.parent().filter(deep).or_else(|| path.is_dir().then_some(path)).map(Path::to_owned)
 }
 
+/// Those folders that are not in one another, nor in a place that a job gets anew anyway.
+fn outermost(folders: Vec<PathBuf>) -> Vec<PathBuf> {
+    let anew = ["/tmp", "/var/tmp", "/run", "/home"];
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for folder in folders {
+        if anew.iter().any(|place| folder.starts_with(place)) || kept.iter().any(|outer| folder.starts_with(outer)) {
+            continue;
+        }
+        kept.retain(|inner| !inner.starts_with(&folder));
+        kept.push(folder);
+    }
+    kept
+}
+
 /// Folders under `home` that the search path needs.
 fn shown_in_home(path: &str, home: &Path) -> Vec<PathBuf> {
     let mut shown: Vec<PathBuf> = Vec::new();
@@ -383,7 +407,12 @@ fn shown_in_home(path: &str, home: &Path) -> Vec<PathBuf> {
 fn secret_files() -> Vec<PathBuf> {
     let host_keys = fs::read_dir("/etc/ssh").into_iter().flatten().flatten().map(|entry| entry.path());
     let host_keys = host_keys.filter(|path| path.to_string_lossy().ends_with("_key"));
-    ["/etc/shadow", "/etc/gshadow"].map(PathBuf::from).into_iter().chain(host_keys).filter(|path| path.is_file()).collect()
+    ["/etc/shadow", "/etc/gshadow"]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(host_keys)
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 /// How names are resolved: where `/etc/resolv.conf` points into the hidden `/run`, or this machine's for an image that has one.

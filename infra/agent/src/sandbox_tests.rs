@@ -6,7 +6,8 @@ fn layout() -> Layout {
     Layout {
         root: "/".into(),
         entries: vec![Entry::Folder("usr".into()), Entry::Link { name: "bin".into(), target: "usr/bin".into() }],
-        hidden: vec!["/root".into(), "/srv/slipway/work".into()],
+        home: Some("/root".into()),
+        hidden: vec!["/srv/slipway".into()],
         masked: vec!["/etc/shadow".into()],
         shown: vec!["/root/.pyenv".into()],
         resolver: None,
@@ -38,7 +39,7 @@ fn the_flags_show_and_hide() {
         "--ro-bind /usr /usr --symlink usr/bin /bin",
         "--dev-bind-try /dev/nvidia0 /dev/nvidia0",
         "--bind /srv/slipway/work/1/tmp /tmp --bind /srv/slipway/work/1/tmp /var/tmp",
-        "--tmpfs /run --tmpfs /home --tmpfs /root --tmpfs /srv/slipway/work --ro-bind /root/.pyenv /root/.pyenv",
+        "--tmpfs /run --tmpfs /home --tmpfs /root --ro-bind /root/.pyenv /root/.pyenv --tmpfs /srv/slipway",
         "--ro-bind /dev/null /etc/shadow",
         "--bind /srv/slipway/work/1/home /home/dev",
         "--ro-bind /opt/slipway /run/slipway/slipway",
@@ -67,6 +68,19 @@ fn what_lies_beside_the_fleets_files_is_hidden() {
         ("/tmp", Some("/tmp")),
     ] {
         assert_eq!(private(Path::new(path)).as_deref(), hidden.map(Path::new), "{path}");
+    }
+}
+
+#[test]
+fn nothing_is_hidden_twice() {
+    for (folders, kept) in [
+        (vec!["/srv/slipway/work", "/srv/slipway"], vec!["/srv/slipway"]),
+        (vec!["/srv/slipway", "/srv/slipway/work"], vec!["/srv/slipway"]),
+        (vec!["/srv/a", "/srv/ab"], vec!["/srv/a", "/srv/ab"]),
+        (vec!["/tmp/x", "/home/me/.slipway", "/data/slipway"], vec!["/data/slipway"]),
+    ] {
+        let found = outermost(folders.iter().map(PathBuf::from).collect());
+        assert_eq!(found, kept.iter().map(PathBuf::from).collect::<Vec<_>>(), "{folders:?}");
     }
 }
 

@@ -1,1 +1,24 @@
-//! web
+//! What every HTTP surface has in common: who is calling, what a body may be, how refusals look in each dialect, idempotency, the API
+//! document, and the outermost layers.
+//!
+//! A handler takes what it needs as extractors: [`Member`] says who may call, [`Command`] is a checked body with its idempotency key,
+//! [`Id`] is a path's id. Everything that can be refused before the handler runs is refused there.
+
+pub mod act;
+pub mod body;
+pub mod caller;
+pub mod dialect;
+pub mod error;
+pub mod id;
+pub mod openapi;
+pub mod query;
+pub mod serve;
+
+pub use act::act;
+pub use body::{Command, Input, Nothing};
+pub use caller::{AgentCaller, Member};
+pub use error::{Error, Problem};
+pub use id::Id;
+pub use openapi::{Document, Refusals};
+pub use query::Checked;
+pub use store::Plane;

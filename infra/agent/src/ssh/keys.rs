@@ -67,8 +67,11 @@ impl Access {
         let mut inside = self.lock();
         inside.keys = keys;
         let Inside { keys, guests } = &mut *inside;
-        let out: Vec<String> =
-            guests.iter().filter(|(_mark, guest)| !keys.contains(&guest.key)).map(|(mark, _guest)| mark.clone()).collect();
+        let out: Vec<String> = guests
+            .iter()
+            .filter(|(_mark, guest)| !keys.contains(&guest.key))
+            .map(|(mark, _guest)| mark.clone())
+            .collect();
         out.iter().filter_map(|mark| guests.remove(mark)).collect()
     }
 
@@ -108,7 +111,8 @@ mod tests {
     fn the_last_set_of_keys_counts() {
         let access = Access::default();
         let ((ada, ada_line), (ben, ben_line)) = (key(), key());
-        let user = |name: &str, keys: &[&str]| User { name: name.into(), keys: keys.iter().map(|k| (*k).into()).collect() };
+        let user =
+            |name: &str, keys: &[&str]| User { name: name.into(), keys: keys.iter().map(|k| (*k).into()).collect() };
         for (users, in_for_ada, in_for_ben) in [
             (vec![], false, false),
             (vec![user("ada", &[&ada_line])], true, false),

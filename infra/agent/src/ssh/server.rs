@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
+    process::ExitStatus,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,11 +20,12 @@ use russh::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
 };
 
 use super::{
     keys::Guest,
+    relay::{self, Relay, Running, feed, read_all},
     session::{self, Terminal, Wish},
 };
 use crate::{
@@ -54,6 +56,7 @@ pub(crate) fn config(host_key: &Secret) -> Result<Arc<Config>, AgentError> {
         inactivity_timeout: None,
         keepalive_interval: Some(Duration::from_secs(30)),
         nodelay: true,
+        window_size: relay::WINDOW,
         ..Config::default()
     }))
 }
@@ -92,8 +95,15 @@ async fn connection(node: Arc<Node>, config: Arc<Config>, stream: TcpStream) {
     let mark = format!("{}-{}-{}", node.workload, std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
     let (close, closed) = watch::channel(false);
     let (let_in, mut is_in) = watch::channel(false);
-    let client =
-        Client { node: Arc::clone(&node), mark: mark.clone(), key: None, channels: HashMap::new(), closed, let_in };
+    let client = Client {
+        node: Arc::clone(&node),
+        mark: mark.clone(),
+        key: None,
+        channels: HashMap::new(),
+        closed,
+        queued: Arc::default(),
+        let_in,
+    };
     let running = match tokio::time::timeout(LOGIN_WITHIN, server::run_stream(config, stream, client)).await {
         Ok(Ok(running)) => running,
         Ok(Err(error)) => return tracing::debug!(%error, "a connection that is no SSH"),
@@ -102,7 +112,11 @@ async fn connection(node: Arc<Node>, config: Arc<Config>, stream: TcpStream) {
     let handle = running.handle();
     let late = async {
         let entered = tokio::time::timeout(LOGIN_WITHIN, is_in.wait_for(|inside| *inside)).await;
-        if entered.is_ok_and(|inside| inside.is_ok()) { std::future::pending().await } else { Disconnect::ByApplication }
+        if entered.is_ok_and(|inside| inside.is_ok()) {
+            std::future::pending().await
+        } else {
+            Disconnect::ByApplication
+        }
     };
     tokio::select! {
         ended = running => if let Err(error) = ended {
@@ -139,6 +153,7 @@ struct Client {
     key: Option<KeyData>,
     channels: HashMap<ChannelId, Opened>,
     closed: watch::Receiver<bool>,
+    queued: Arc<AtomicUsize>,
     let_in: watch::Sender<bool>,
 }
 
@@ -150,6 +165,10 @@ struct Opened {
 }
 
 impl Client {
+    fn relay(&self, session: &Session) -> Relay {
+        Relay { handle: session.handle(), closed: self.closed.clone(), queued: Arc::clone(&self.queued) }
+    }
+
     fn check(&self, key: &KeyData) -> Auth {
         if self.node.access.allows(key) { Auth::Accept } else { Auth::reject() }
     }
@@ -163,8 +182,7 @@ impl Client {
         environment.insert(SESSION_MARK.to_owned(), self.mark.clone());
         let started = session::Started {
             node: Arc::clone(&self.node),
-            handle: session.handle(),
-            closed: self.closed.clone(),
+            relay: self.relay(session),
             terminal: opened.terminal,
             environment,
             wish,
@@ -218,20 +236,18 @@ impl server::Handler for Client {
         _from: &str,
         _from_port: u32,
         reply: ChannelOpenHandle,
-        _session: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
         let Some((addresses, port)) = loopback(host).zip(u16::try_from(port).ok()) else {
             reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
             return Ok(());
         };
-        let mut closed = self.closed.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = forward(channel, addresses, port, reply) => {}
-                _gone = closed.wait_for(|closed| *closed) => {}
-            }
-        });
+        tokio::spawn(forward(channel, addresses, port, reply, self.relay(session)));
         Ok(())
+    }
+
+    fn adjust_window(&mut self, _channel: ChannelId, _current: u32) -> u32 {
+        relay::window(&self.queued)
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
@@ -263,7 +279,9 @@ impl server::Handler for Client {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         match self.channels.get_mut(&channel) {
-            Some(opened) if environment::client_may_set(name) && !value.contains('\0') && opened.environment.len() < 64 => {
+            Some(opened)
+                if environment::client_may_set(name) && !value.contains('\0') && opened.environment.len() < 64 =>
+            {
                 opened.environment.push((name.to_owned(), value.to_owned()));
                 session.channel_success(channel)
             }
@@ -275,11 +293,21 @@ impl server::Handler for Client {
         self.start(channel, Wish::Shell, session)
     }
 
-    async fn exec_request(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         self.start(channel, Wish::Command(data.to_vec()), session)
     }
 
-    async fn subsystem_request(&mut self, channel: ChannelId, name: &str, session: &mut Session) -> Result<(), Self::Error> {
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         if name == "sftp" { self.start(channel, Wish::Files, session) } else { session.channel_failure(channel) }
     }
 
@@ -309,23 +337,37 @@ fn loopback(host: &str) -> Option<Vec<IpAddr>> {
 }
 
 /// Connects a channel with a port of this machine's.
-async fn forward(channel: Channel<Msg>, addresses: Vec<IpAddr>, port: u16, reply: ChannelOpenHandle) {
-    let addresses: Vec<_> = addresses.into_iter().map(|address| (address, port).into()).collect();
-    match TcpStream::connect::<&[std::net::SocketAddr]>(&addresses).await {
-        Ok(mut stream) => {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "small packets may be slow");
-            }
-            reply.accept().await;
-            if let Err(error) = tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut stream).await {
-                tracing::debug!(%error, "a forwarded connection broke");
-            }
-        }
+async fn forward(channel: Channel<Msg>, addresses: Vec<IpAddr>, port: u16, reply: ChannelOpenHandle, relay: Relay) {
+    let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| (address, port).into()).collect();
+    let stream = match TcpStream::connect(addresses.as_slice()).await {
+        Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(%error, port, "nothing to forward to");
-            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
         }
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "small packets may be slow");
     }
+    reply.accept().await;
+    let (from, to) = stream.into_split();
+    let (input, data) = mpsc::channel(8);
+    tokio::spawn(feed(to, data));
+    let mut output = read_all(from);
+    let (tell, shown) = mpsc::channel(8);
+    let (ended, end) = oneshot::channel();
+    // It ends when the program has nothing more to say; that the client has not is only passed on to the program.
+    tokio::spawn(async move {
+        while let Some(data) = output.recv().await {
+            if tell.send(data).await.is_err() {
+                return;
+            }
+        }
+        if ended.send(Ok(ExitStatus::default())).is_err() {
+            tracing::debug!("a forwarded connection's end was of no interest any more");
+        }
+    });
+    relay.run(Running { tells: false, ..Running::new(input, shown, end) }, channel).await;
 }
 
 #[cfg(test)]

@@ -165,6 +165,26 @@ impl Executor {
         self.run_until_stalled()
     }
 
+    /// Runs one more task to its end and gives its result, while time passes as far as somebody sleeps; everybody else goes on as well.
+    /// `None` when it died, or waits for what does not come by itself.
+    ///
+    /// # Errors
+    /// When somebody goes on without end at one instant.
+    pub fn run<T: 'static>(
+        &mut self,
+        name: impl Into<String>,
+        work: impl Future<Output = T> + 'static,
+    ) -> Result<Option<T>, Livelock> {
+        let id = self.spawn(name, work);
+        self.run_until_stalled()?;
+        while self.outcome(id) == Some(Outcome::Unfinished) {
+            let Some(at) = self.world.next_timer() else { break };
+            self.world.move_to(at);
+            self.run_until_stalled()?;
+        }
+        Ok(self.take(id))
+    }
+
     /// Ends a task where it stands, as when a Lambda function runs out of time or its host dies. What has ended stays as it is.
     pub fn kill(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(&id).filter(|task| matches!(task.progress, Progress::Unfinished(_))) {

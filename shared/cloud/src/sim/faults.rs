@@ -46,12 +46,12 @@ impl Fault {
         Self::CrashAfter,
     ];
 
-    /// Whether this fault is anything of its own at calls named `label`. A write cannot be stale, and only what is handed over to
-    /// somebody else can happen late; elsewhere both of them are left out of an enumeration.
+    /// Whether this fault is anything of its own at calls named `label`. Writes and strong reads cannot be stale, and only what is handed
+    /// over to somebody else can happen late; elsewhere both of them are left out of an enumeration.
     #[must_use]
     pub fn concerns(self, label: &str) -> bool {
         match self {
-            Self::StaleRead => ["fleet.describe", "fleet.list", "store.Query", "store.GetItem", "store.BatchGetItem"].contains(&label),
+            Self::StaleRead => ["fleet.describe", "fleet.list", "store.Query"].contains(&label),
             Self::TimeoutLate => ["fleet.provision", "queue.send"].contains(&label),
             Self::ErrorBefore
             | Self::ErrorAfter
@@ -176,7 +176,12 @@ pub(super) struct Faults {
 
 impl Faults {
     pub(super) fn new(seed: u64) -> Self {
-        Self { plan: FaultPlan::None, outages: Vec::new(), throttled: BTreeMap::new(), rng: Rng::stream(seed, "faults") }
+        Self {
+            plan: FaultPlan::None,
+            outages: Vec::new(),
+            throttled: BTreeMap::new(),
+            rng: Rng::stream(seed, "faults"),
+        }
     }
 
     /// Replaces the plan. What is left of a throttling belongs to the old one.
@@ -196,7 +201,10 @@ impl Faults {
     /// test that calls a port by itself would wait for ever.
     pub(super) fn decide(&mut self, n: u64, label: &str, can_die: bool) -> Planned {
         if self.outages.iter().any(|prefix| label.starts_with(prefix.as_str())) {
-            return Planned { fault: Some(Fault::ErrorBefore), verdict: Some(Verdict::FailBefore(Failure::Unavailable)) };
+            return Planned {
+                fault: Some(Fault::ErrorBefore),
+                verdict: Some(Verdict::FailBefore(Failure::Unavailable)),
+            };
         }
         let fault = self.still_throttled(label).or_else(|| self.planned(n, label)).map(|fault| match fault {
             Fault::CrashBefore if !can_die => Fault::TimeoutBefore,

@@ -114,7 +114,8 @@ impl Ground {
 
     /// Orders that were under way until `now` arrive, each at its own time.
     pub(super) fn arrive(&mut self, now: Timestamp, settings: &Settings) {
-        let (mut due, later) = std::mem::take(&mut self.under_way).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
+        let (mut due, later) =
+            std::mem::take(&mut self.under_way).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
         self.under_way = later;
         due.sort_by_key(|(at, _)| *at);
         for (at, order) in due {
@@ -142,7 +143,8 @@ impl Ground {
         if let Some(reason) = &settings.refuses {
             return Err(FleetError::Refused(reason.clone()));
         }
-        let claimed = self.instances.iter().filter(|other| other.is_live(now)).map(|other| other.order.gpus).sum::<u32>();
+        let claimed =
+            self.instances.iter().filter(|other| other.is_live(now)).map(|other| other.order.gpus).sum::<u32>();
         if settings.capacity.is_some_and(|capacity| claimed.saturating_add(order.gpus) > capacity) {
             return Err(FleetError::Capacity("simulated: no more GPUs".into()));
         }
@@ -152,7 +154,8 @@ impl Ground {
     fn make(&mut self, order: &Order, now: Timestamp, settings: &Settings) -> Provisioned {
         let id = InstanceId::new(format!("i-{:016x}", self.rng.next_u64()));
         let number = self.instances.len();
-        let address = Address { host: format!("10.0.{}.{}", number / 256 % 256, number % 256), ssh_port: 22, jupyter_port: 8888 };
+        let address =
+            Address { host: format!("10.0.{}.{}", number / 256 % 256, number % 256), ssh_port: 22, jupyter_port: 8888 };
         self.instances.push(Instance {
             id: id.clone(),
             order: order.clone(),
@@ -168,18 +171,23 @@ impl Ground {
     /// What was to be seen at `at`. Absence alone says nothing: an order may be under way.
     fn describe(&self, attempt: &Attempt, at: Timestamp) -> Sighting {
         let (tenant, workload, number) = attempt;
-        let mut made = self.instances.iter().filter(|one| one.is_of(tenant, *workload, *number) && one.requested_at <= at);
+        let mut made =
+            self.instances.iter().filter(|one| one.is_of(tenant, *workload, *number) && one.requested_at <= at);
         match made.next() {
             Some(one) if one.is_live(at) => Sighting::Running,
             Some(one) => Sighting::Gone { stopped_at: one.stops_at },
-            None if self.tombstones.get(attempt).is_some_and(|since| *since <= at) => Sighting::Gone { stopped_at: None },
+            None if self.tombstones.get(attempt).is_some_and(|since| *since <= at) => {
+                Sighting::Gone { stopped_at: None }
+            }
             None => Sighting::Running,
         }
     }
 
     fn terminate(&mut self, attempt: Attempt, now: Timestamp, settings: &Settings) {
         let (tenant, workload, number) = &attempt;
-        for one in self.instances.iter_mut().filter(|one| one.is_of(tenant, *workload, *number) && one.stops_at.is_none()) {
+        for one in
+            self.instances.iter_mut().filter(|one| one.is_of(tenant, *workload, *number) && one.stops_at.is_none())
+        {
             one.stops_at = Some(now.plus(self.rng.within(&settings.stop)));
         }
         self.tombstones.entry(attempt).or_insert(now);
@@ -318,7 +326,9 @@ impl World {
     pub fn stop_instance(&self, id: &InstanceId) -> bool {
         let mut state = self.state();
         let now = state.now;
-        let Some(one) = state.fleet.instances.iter_mut().find(|one| one.id == *id && one.is_live(now)) else { return false };
+        let Some(one) = state.fleet.instances.iter_mut().find(|one| one.id == *id && one.is_live(now)) else {
+            return false;
+        };
         one.stops_at = Some(now);
         true
     }

@@ -11,10 +11,7 @@ use async_trait::async_trait;
 use domain::{SecretHash, Timestamp};
 
 use super::world::{Port, State, World};
-use crate::{
-    Launches, PortError, TaskToken,
-    launches::Launch,
-};
+use crate::{Launches, PortError, TaskToken, launches::Launch};
 
 /// A launch that was started.
 #[derive(Clone, Debug, PartialEq, Eq)]

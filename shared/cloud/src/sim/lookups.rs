@@ -19,7 +19,8 @@ const ROLE: &str = "SSOCloudDevGpuReservation";
 fn caller(credentials: &AwsCredentials) -> Result<AwsCaller, IdentityError> {
     let id = credentials.access_key_id.reveal();
     let known = ["ASIA", "AKIA"].iter().any(|prefix| id.starts_with(prefix));
-    let well_formed = known && (16..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let well_formed =
+        known && (16..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     if !well_formed || credentials.secret_access_key.reveal().is_empty() {
         return Err(IdentityError::Refused);
     }

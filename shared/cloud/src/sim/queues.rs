@@ -55,7 +55,8 @@ impl Queues {
 
     /// Messages that were under way until `now` arrive.
     pub(super) fn arrive(&mut self, now: Timestamp) {
-        let (mut due, later) = std::mem::take(&mut self.under_way).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
+        let (mut due, later) =
+            std::mem::take(&mut self.under_way).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
         self.under_way = later;
         due.sort_by_key(|(at, _)| *at);
         due.into_iter().for_each(|(at, message)| self.push(message, at));

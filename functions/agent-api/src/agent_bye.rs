@@ -1,0 +1,49 @@
+//! `POST /agent/v1/bye`
+
+use axum::{Json, extract::State};
+use domain::agent::Bye;
+use serde::{Deserialize, Serialize};
+use store::{StoreError, workloads::Write};
+use utoipa::ToSchema;
+use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
+
+use crate::desired::served;
+
+/// The last thing an agent says.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object, example = json!({"reason": "stopped"}))]
+pub(crate) struct ByeBody(Bye);
+
+impl Input for ByeBody {
+    const SECRET: &'static [&'static str] = &[];
+}
+
+/// Goodbye.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Goodbye {
+    /// Always `over`.
+    status: &'static str,
+}
+
+/// Say that nothing of the job runs any more. The fleet is asked before its GPUs are given to others.
+#[utoipa::path(post, path = "/agent/v1/bye", tag = "agent", security(("agent" = [])), request_body = ByeBody,
+    responses((status = 200, description = "Goodbye.", body = Goodbye), Refusals))]
+pub(crate) async fn agent_bye(
+    State(plane): State<Plane>,
+    agent: AgentCaller,
+    Plain(ByeBody(bye)): Plain<ByeBody>,
+) -> Result<Json<Goodbye>, Error> {
+    for _ in 0..5 {
+        let workload = served(&plane, &agent).await?;
+        let now = plane.ports.clock.now();
+        let Some(change) = workload.agent_left(&bye.reason, now) else { break };
+        let message = change.workload.reconcile();
+        match plane.commit(&Write::of(&[change.sending(plane.ports.ids.message(now), vec![message])])).await {
+            Ok(()) => break,
+            Err(StoreError::Moved) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(Goodbye { status: "over" }))
+}

@@ -1,0 +1,81 @@
+//! `POST /agent/v1/enroll`
+
+use axum::{Json, extract::State};
+use domain::{
+    Secret, SecretHash, Workload,
+    agent::{Enroll, Enrolled},
+    job::Particulars,
+    lifecycle::State as Life,
+};
+use serde::Deserialize;
+use store::{StoreError, workloads::{Session, Write}};
+use utoipa::ToSchema;
+use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
+
+use crate::desired::{SESSION_TTL, served, synced};
+
+/// The first thing an agent says, with its one-time token.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object, example = json!({
+    "session": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "version": "0.1.0"
+}))]
+pub(crate) struct EnrollBody(Enroll);
+
+impl Input for EnrollBody {
+    const SECRET: &'static [&'static str] = &["session"];
+}
+
+/// Begin a node's session. Repeating it with the same session is answered like the first time.
+#[utoipa::path(post, path = "/agent/v1/enroll", tag = "agent", security(("agent" = [])), request_body = EnrollBody,
+    responses((status = 200, description = "What to run, and what should be true on the node.", body = Object), Refusals))]
+pub(crate) async fn agent_enroll(
+    State(plane): State<Plane>,
+    agent: AgentCaller,
+    Plain(EnrollBody(enroll)): Plain<EnrollBody>,
+) -> Result<Json<Enrolled>, Error> {
+    if !agent.enrolling {
+        return Err(Error::Forbidden("Enrolling takes the one-time token"));
+    }
+    if SecretHash::parse(enroll.session.as_str()).is_none() {
+        return Err(Error::field("session", "Give the SHA-256 of the session's secret in hexadecimal"));
+    }
+    let workload = served(&plane, &agent).await?;
+    let repeated = agent.holder.spent_on.as_ref() == Some(&enroll.session);
+    let workload = if repeated { workload } else { begin(&plane, &agent, &enroll, workload).await? };
+    // The launch may wait for this; a completion that was lost is repeated by the agent's next report.
+    launch_goes_on(&plane, &workload, "boot").await?;
+    let Particulars { command, env } = particulars(&plane, &workload).await?;
+    let env = env.into_iter().map(|(name, value)| (String::from(name), value)).collect();
+    Ok(Json(Enrolled { command, env, synced: synced(&plane, &workload, 0).await? }))
+}
+
+async fn begin(plane: &Plane, agent: &AgentCaller, enroll: &Enroll, workload: Workload) -> Result<Workload, Error> {
+    let now = plane.ports.clock.now();
+    let version = enroll.version.chars().filter(|c| c.is_ascii_graphic()).take(40).collect::<String>();
+    let changes = [workload.enroll(agent.holder.attempt, &version, now)?];
+    let session = Session { token: agent.key.clone(), session: enroll.session.clone(), until: now.plus(SESSION_TTL) };
+    plane.commit(&Write { session: Some(&session), ..Write::of(&changes) }).await?;
+    let [change] = changes;
+    Ok(change.workload)
+}
+
+/// Completes the launch's step that waits for the agent, if it waits already. If it does not, it finds the agent when it comes.
+pub(crate) async fn launch_goes_on(plane: &Plane, workload: &Workload, step: &str) -> Result<(), Error> {
+    let launching = workload.state.is_preparing() && workload.state > Life::Provisioning;
+    let waiting = if launching { plane.store.token(&workload.tenant, workload.id).await? } else { None };
+    if let Some(waiting) = waiting.filter(|waiting| waiting.step == step) {
+        let completed = plane.ports.launches.complete(&waiting.token).await;
+        completed.map_err(|_later| Error::Unavailable("Too busy: try again", 1))?;
+    }
+    Ok(())
+}
+
+async fn particulars(plane: &Plane, workload: &Workload) -> Result<Particulars, Error> {
+    let Some(sealed) = plane.store.particulars(&workload.tenant, workload.id).await? else {
+        return Ok(Particulars::default());
+    };
+    let context = store::identities::sealed_with(&workload.tenant, workload.id, "particulars");
+    let text: Secret = plane.ports.vault.open(&context, &sealed).await?;
+    serde_json::from_str(text.reveal()).map_err(|_unreadable| StoreError::Broken("particulars".into()).into())
+}

@@ -1,0 +1,72 @@
+//! `POST /agent/v1/sync`
+
+use axum::{Json, extract::State};
+use domain::{
+    Workload,
+    agent::{Report, Synced},
+};
+use serde::Deserialize;
+use store::{StoreError, identities::AgentKey, workloads::Write};
+use utoipa::ToSchema;
+use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
+
+use crate::{
+    agent_enroll::launch_goes_on,
+    desired::{SESSION_TTL, served, synced},
+};
+
+/// What an agent says again and again.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object, example = json!({
+    "applied": 7, "progress": "ready", "main": {"state": "running"}, "jupyter": {"state": "off"}, "notes": [], "next_session": null
+}))]
+pub(crate) struct ReportBody(Report);
+
+impl Input for ReportBody {
+    const SECRET: &'static [&'static str] = &["next_session"];
+}
+
+/// Report how the node is, and learn what should be true on it.
+#[utoipa::path(post, path = "/agent/v1/sync", tag = "agent", security(("agent" = [])), request_body = ReportBody,
+    responses((status = 200, description = "What should be true on the node, if that changed.", body = Object), Refusals))]
+pub(crate) async fn agent_sync(
+    State(plane): State<Plane>,
+    agent: AgentCaller,
+    Plain(ReportBody(report)): Plain<ReportBody>,
+) -> Result<Json<Synced>, Error> {
+    if agent.enrolling {
+        return Err(Error::Forbidden("Reporting takes the session's secret: enroll first"));
+    }
+    if let Some(next) = &report.next_session {
+        let holder = AgentKey { spent_on: None, ..agent.holder.clone() };
+        plane.store.add_session(next, &holder, plane.ports.clock.now().plus(SESSION_TTL)).await?;
+    }
+    let (workload, ready) = take(&plane, &agent, &report).await?;
+    if ready {
+        launch_goes_on(&plane, &workload, "ready").await?;
+    } else {
+        launch_goes_on(&plane, &workload, "boot").await?;
+    }
+    Ok(Json(synced(&plane, &workload, report.applied).await?))
+}
+
+/// Writes what the report changes, and again if somebody else was faster.
+async fn take(plane: &Plane, agent: &AgentCaller, report: &Report) -> Result<(Workload, bool), Error> {
+    for _ in 0..5 {
+        let workload = served(plane, agent).await?;
+        let mut reported = workload.report(report, plane.ports.clock.now());
+        if reported.changes.is_empty() {
+            return Ok((workload, reported.ready));
+        }
+        match plane.commit(&Write::of(&reported.changes)).await {
+            Ok(()) => {
+                let last = reported.changes.pop().map_or(workload, |change| change.workload);
+                return Ok((last, reported.ready));
+            }
+            Err(StoreError::Moved) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Moved.into())
+}

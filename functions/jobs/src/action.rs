@@ -1,0 +1,107 @@
+//! What every action upon a job has in common: it is decided and written at once, and its effect goes through the queue.
+
+use axum::Json;
+use domain::{MessageId, Refusal, Timestamp, Workload, WorkloadId, job::People, lifecycle::State, workload::Change};
+use serde::Serialize;
+use store::{StoreError, workloads::Write};
+use utoipa::ToSchema;
+use web::{
+    Command, Error, Member, Plane,
+    act::{ActError, act},
+};
+
+/// An action was accepted.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "job_id": "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11",
+    "action": "cancel",
+    "status": "requested",
+    "message": "Cancellation request submitted (message ID: 0198c7a2-6f00-7d4e-8a51-0c2b4d6e8f10)"
+}))]
+pub(crate) struct ActionAccepted {
+    /// The job.
+    #[schema(value_type = String, format = Uuid)]
+    job_id: WorkloadId,
+    /// What was asked.
+    action: &'static str,
+    /// Always `requested`.
+    status: &'static str,
+    /// What was asked, in words, with the id of the message that carries it out.
+    message: String,
+}
+
+/// What was decided: the change, and who may come in where that changes.
+pub(crate) type Decision = (Change, Option<People>);
+
+/// An action's name and its wording, to which the message's id is added.
+pub(crate) struct Wording {
+    pub(crate) action: &'static str,
+    pub(crate) message: String,
+}
+
+/// Decides upon the member's job, writes the decision with the message that carries it out, and words the answer.
+pub(crate) async fn perform<T: Sync>(
+    plane: &Plane,
+    member: &Member,
+    id: WorkloadId,
+    command: &Command<T>,
+    wording: Wording,
+    decide: impl Fn(&Workload, Timestamp) -> Result<Decision, Refusal> + Sync,
+) -> Result<Json<ActionAccepted>, Error> {
+    let (wording, decide) = (&wording, &decide);
+    act(plane, member, id, |workload, now| async move {
+        let decision = decide(&workload, now)?;
+        accept(plane, command, wording, decision, now).await
+    })
+    .await
+}
+
+/// As [`perform`], for decisions about who may come in.
+pub(crate) async fn perform_on_people<T: Sync>(
+    plane: &Plane,
+    member: &Member,
+    id: WorkloadId,
+    command: &Command<T>,
+    wording: Wording,
+    decide: impl Fn(&Workload, &People, Timestamp) -> Result<(Change, People), Refusal> + Sync,
+) -> Result<Json<ActionAccepted>, Error> {
+    let (wording, decide) = (&wording, &decide);
+    act(plane, member, id, |workload, now| async move {
+        let people = plane.store.people(&workload.tenant, workload.id).await?;
+        let (change, people) = decide(&workload, &people, now)?;
+        accept(plane, command, wording, (change, Some(people)), now).await
+    })
+    .await
+}
+
+async fn accept<T: Sync>(
+    plane: &Plane,
+    command: &Command<T>,
+    wording: &Wording,
+    (change, people): Decision,
+    now: Timestamp,
+) -> Result<Json<ActionAccepted>, ActError> {
+    let message_id = plane.ports.ids.message(now);
+    let job_id = change.workload.id;
+    let answer = ActionAccepted {
+        job_id,
+        action: wording.action,
+        status: "requested",
+        message: worded(&wording.message, message_id),
+    };
+    // Whoever waited leaves a gap in the queue; whatever runs is looked after by the launcher.
+    let message = match change.from {
+        State::Queued => change.workload.doorbell(),
+        _ => change.workload.reconcile(),
+    };
+    let changes = [change.sending(message_id, vec![message])];
+    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
+    let claim = command.claim(job_id.to_string(), Some(stored), now);
+    let write = Write { people: people.as_ref(), claim: claim.as_ref(), ..Write::of(&changes) };
+    plane.commit(&write).await?;
+    Ok(Json(answer))
+}
+
+pub(crate) fn worded(message: &str, id: MessageId) -> String {
+    format!("{message} (message ID: {id})")
+}

@@ -1,0 +1,32 @@
+//! `POST /v1/jobs/{job_id}/jupyter/enable`
+
+use axum::{Json, extract::State};
+use domain::{TenantId, WorkloadId};
+use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
+
+use crate::action::{ActionAccepted, Wording, perform};
+
+/// Enable Jupyter Lab for a running job.
+#[utoipa::path(post, path = "/v1/jobs/{job_id}/jupyter/enable", tag = "jobs", security(("user_key" = [])),
+    params(("job_id" = String, Path, format = Uuid, description = "The job."), ("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
+    responses((status = 200, description = "It is started; the job's `jupyter_url` is there when it answers.", body = ActionAccepted), Refusals))]
+pub(crate) async fn enable_jupyter(
+    State(plane): State<Plane>,
+    member: Member,
+    Id(job): Id<WorkloadId>,
+    command: Command<Nothing>,
+) -> Result<Json<ActionAccepted>, Error> {
+    let sealed = new_token(&plane, &member.tenant, job).await?;
+    let wording = Wording { action: "enable_jupyter", message: "Jupyter enable request submitted".to_owned() };
+    perform(&plane, &member, job, &command, wording, |held, now| {
+        Ok((held.set_jupyter(Some(sealed.clone()), now)?, None))
+    })
+    .await
+}
+
+/// A fresh token for a job's JupyterLab, sealed.
+pub(crate) async fn new_token(plane: &Plane, tenant: &TenantId, job: WorkloadId) -> Result<String, Error> {
+    let digits = plane.ports.ids.random()[..24].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let context = store::identities::sealed_with(tenant, job, "jupyter");
+    Ok(plane.ports.vault.seal(&context, &domain::Secret::new(digits)).await?)
+}

@@ -1,0 +1,229 @@
+//! `POST /v1/jobs/submit`
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use domain::{
+    Secret, WorkloadId,
+    gpu::{InstanceType, instance_type},
+    job::{Fetch, Hours, Particulars, People, Spec},
+    names::{EnvName, GithubName, ImageName, JobName, LARGEST_ENVIRONMENT, LONGEST_COMMAND, MOST_KEYS},
+    ssh::PublicKey,
+    workload::{Submission, Workload},
+};
+use serde::{Deserialize, Serialize};
+use store::{Pool, StoreError, workloads::Write};
+use utoipa::ToSchema;
+use web::{Command, Error, Input, Member, Plane, Refusals};
+
+use crate::{action::worded, enable_jupyter::new_token};
+
+/// What is to be run, and on what.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "image": "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime",
+    "instance_type": "p5.48xlarge",
+    "duration_hours": 4,
+    "env_vars": {"WANDB_API_KEY": "secret", "EXPERIMENT": "training-v1"},
+    "command": "python train.py --epochs 100"
+}))]
+pub(crate) struct Submit {
+    /// The container image.
+    #[schema(value_type = String, max_length = 255)]
+    image: ImageName,
+    /// The machine type, which says the type of GPU.
+    instance_type: String,
+    /// From 1 to 48 hours; 8 when left out.
+    duration_hours: Option<f64>,
+    /// How many GPUs; all of the machine type's when left out.
+    #[schema(minimum = 1)]
+    gpu_count: Option<u32>,
+    /// A name for people.
+    #[schema(value_type = Option<String>, max_length = 63)]
+    name: Option<JobName>,
+    /// The command line of the job's main process, given to the image's shell as one argument.
+    #[schema(value_type = Option<String>)]
+    command: Option<Secret>,
+    /// The environment of the main process and of every session.
+    #[serde(default)]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    env_vars: BTreeMap<EnvName, Secret>,
+    /// Public keys that open the way in, one line each.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    ssh_public_keys: Vec<PublicKey>,
+    /// The owner's name at GitHub, whose public keys open the way in.
+    #[schema(value_type = Option<String>, max_length = 39)]
+    github_user: Option<GithubName>,
+    /// Start JupyterLab.
+    #[serde(default)]
+    jupyter_enabled: bool,
+    /// Higher goes first; at most 50, which is also what a job gets that names none.
+    #[schema(minimum = 0, maximum = 50)]
+    priority: Option<u8>,
+    /// End the job when its command ends.
+    #[serde(default)]
+    end_on_exit: bool,
+    /// Not yet: disks come later.
+    disk_name: Option<String>,
+    /// Not yet: disks come later.
+    disk_size_gb: Option<u32>,
+}
+
+impl Input for Submit {
+    const SECRET: &'static [&'static str] = &["env_vars", "command"];
+}
+
+/// A job was submitted.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "job_id": "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11",
+    "status": "queued",
+    "message": "Job submitted successfully to queue (message ID: 0198c7a2-5b1e-7d4e-8a51-0c2b4d6e8f10)",
+    "estimated_start_time": null
+}))]
+pub(crate) struct Submitted {
+    #[schema(value_type = String, format = Uuid)]
+    job_id: WorkloadId,
+    /// Always `queued`.
+    status: &'static str,
+    message: String,
+    /// Not estimated yet.
+    estimated_start_time: Option<String>,
+}
+
+/// Submit a new GPU job to the queue.
+#[utoipa::path(post, path = "/v1/jobs/submit", tag = "jobs", security(("user_key" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
+    request_body = Submit,
+    responses((status = 200, description = "It is in the queue for good: nothing that happens to us loses it.", body = Submitted), Refusals))]
+pub(crate) async fn submit_job(
+    State(plane): State<Plane>,
+    member: Member,
+    command: Command<Submit>,
+) -> Result<Json<Submitted>, Error> {
+    let now = plane.ports.clock.now();
+    let submit = &command.input;
+    let spec = submit.spec(&plane)?;
+    let duration = submit.duration(&plane)?;
+    let id = plane.ports.ids.workload(now);
+    let sealed_jupyter_token = match submit.jupyter_enabled {
+        true => Some(new_token(&plane, &member.tenant, id).await?),
+        false => None,
+    };
+    let (tenant, owner) = (member.tenant.clone(), member.user.clone());
+    let message_id = plane.ports.ids.message(now);
+    let change = Workload::submit(Submission { id, tenant, owner, spec, duration, sealed_jupyter_token }, now);
+    let messages = submit.messages(&change.workload);
+    let change = change.sending(message_id, messages);
+    let message = worded("Job submitted successfully to queue", message_id);
+    let answer = Submitted { job_id: id, status: "queued", message, estimated_start_time: None };
+    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
+    let particulars = submit.sealed_particulars(&plane, &change.workload).await?;
+    let people = submit.people();
+    let claim = command.claim(id.to_string(), Some(stored), now);
+    let write = Write {
+        particulars: particulars.as_deref(),
+        people: people.as_ref(),
+        claim: claim.as_ref(),
+        most_live: plane.settings.policy.jobs_per_user,
+        ..Write::of(std::slice::from_ref(&change))
+    };
+    plane.commit(&write).await?;
+    Ok(Json(answer))
+}
+
+impl Submit {
+    fn spec(&self, plane: &Plane) -> Result<Spec, Error> {
+        if self.disk_name.is_some() || self.disk_size_gb.is_some() {
+            let field = if self.disk_name.is_some() { "disk_name" } else { "disk_size_gb" };
+            return Err(Error::field(field, "Disks are not offered yet: leave it out, and copy results away before the job ends"));
+        }
+        let (kind, pool) = self.offered(&plane.settings.pools)?;
+        let gpu_count = self.gpu_count.unwrap_or(kind.gpus);
+        if gpu_count == 0 || gpu_count > kind.gpus {
+            let most = kind.gpus;
+            return Err(Error::field("gpu_count", format!("{} has {most} GPU(s): ask for 1 to {most}", kind.name)));
+        }
+        if gpu_count > pool.max_per_node {
+            let most = pool.max_per_node;
+            return Err(Error::field("gpu_count", format!("No node here has more than {most} GPU(s) of type {}: ask for at most {most}", kind.gpu)));
+        }
+        let highest = plane.settings.policy.highest_priority;
+        let priority = self.priority.unwrap_or(highest);
+        if priority > highest {
+            return Err(Error::field("priority", format!("priority is from 0 to {highest}")));
+        }
+        self.check_sizes()?;
+        Ok(Spec {
+            image: self.image.clone(),
+            instance_type: kind.name.to_owned(),
+            gpu: kind.gpu,
+            gpu_count,
+            pool: pool.id.clone(),
+            name: self.name.clone(),
+            github_user: self.github_user.clone(),
+            priority,
+            end_on_exit: self.end_on_exit,
+        })
+    }
+
+    /// The machine type and a pool that has its GPUs.
+    fn offered<'a>(&self, pools: &'a [Pool]) -> Result<(InstanceType, &'a Pool), Error> {
+        let here = |gpu| pools.iter().find(|pool| pool.gpu == gpu);
+        let known = instance_type(&self.instance_type);
+        known.and_then(|kind| Some((kind, here(kind.gpu)?))).ok_or_else(|| {
+            let offered = domain::gpu::INSTANCE_TYPES.iter().filter(|kind| here(kind.gpu).is_some());
+            let names = offered.map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+            let wrong = if known.is_some() { "is not offered here" } else { "is unknown" };
+            Error::field("instance_type", format!("Instance type {wrong}; offered are: {names}"))
+        })
+    }
+
+    fn check_sizes(&self) -> Result<(), Error> {
+        if self.command.as_ref().is_some_and(|command| command.reveal().len() > LONGEST_COMMAND || command.reveal().contains('\0')) {
+            return Err(Error::field("command", format!("A command has at most {LONGEST_COMMAND} bytes, and no NUL")));
+        }
+        let size = self.env_vars.iter().map(|(name, value)| name.as_str().len() + value.reveal().len()).sum::<usize>();
+        if size > LARGEST_ENVIRONMENT || self.env_vars.values().any(|value| value.reveal().contains('\0')) {
+            return Err(Error::field("env_vars", format!("The environment has at most {LARGEST_ENVIRONMENT} bytes in all, and no NUL")));
+        }
+        if self.ssh_public_keys.len() > MOST_KEYS {
+            return Err(Error::field("ssh_public_keys", format!("At most {MOST_KEYS} keys")));
+        }
+        Ok(())
+    }
+
+    fn duration(&self, plane: &Plane) -> Result<Hours, Error> {
+        let policy = &plane.settings.policy;
+        let (least, most) = (Hours::whole(policy.shortest_hours), Hours::whole(policy.longest_hours));
+        let asked = self.duration_hours.map_or(Some(Hours::whole(policy.default_hours)), Hours::from_number);
+        asked.filter(|hours| (least..=most).contains(hours)).ok_or_else(|| {
+            let words = format!("A job lasts from {} to {} hours", policy.shortest_hours, policy.longest_hours);
+            Error::field("duration_hours", words)
+        })
+    }
+
+    async fn sealed_particulars(&self, plane: &Plane, workload: &Workload) -> Result<Option<String>, Error> {
+        if self.command.is_none() && self.env_vars.is_empty() {
+            return Ok(None);
+        }
+        let command = self.command.as_ref().map(|command| command.reveal().to_owned());
+        let particulars = Particulars { command, env: self.env_vars.clone() };
+        let text = serde_json::to_string(&particulars).map_err(|error| StoreError::Broken(error.to_string()))?;
+        let context = store::identities::sealed_with(&workload.tenant, workload.id, "particulars");
+        Ok(Some(plane.ports.vault.seal(&context, &Secret::new(text)).await?))
+    }
+
+    fn people(&self) -> Option<People> {
+        let github = self.github_user.iter().map(|name| (name.clone(), Fetch::Wanted)).collect::<BTreeMap<_, _>>();
+        (!github.is_empty() || !self.ssh_public_keys.is_empty()).then(|| People { keys: self.ssh_public_keys.clone(), github })
+    }
+
+    /// The dispatcher is told; and where keys are to be fetched, the launcher is, so that they are there before the job is.
+    fn messages(&self, workload: &Workload) -> Vec<domain::message::Message> {
+        let fetch = self.github_user.is_some().then(|| workload.reconcile());
+        std::iter::once(workload.doorbell()).chain(fetch).collect()
+    }
+}

@@ -1,0 +1,64 @@
+//! The undo of every step: what runs is ended, and when the fleet says that nothing runs any more, the GPUs are free.
+
+use cloud::Sighting;
+use domain::{Timestamp, Workload, lifecycle::State};
+use store::{Plane, StoreError, WorkError, workloads::Write};
+
+/// Ends what a draining workload runs. While it may still finish by itself it is left alone; the sweep comes back when grace is over.
+pub(crate) async fn wind_down(plane: &Plane, workload: Workload) -> Result<(), WorkError> {
+    let (tenant, id, attempt) = (workload.tenant.clone(), workload.id, workload.attempt);
+    // Nothing was ever asked for, and nothing can be any more: an attempt is stored first, and a draining workload begins none.
+    if attempt == 0 {
+        return end(plane, workload, None).await;
+    }
+    let now = plane.ports.clock.now();
+    let finishing = workload.ending.as_ref().is_some_and(|ending| ending.left_at.is_none() && now < ending.kill_at);
+    if !finishing {
+        plane.ports.fleet.terminate(&tenant, id, attempt).await?;
+    }
+    match plane.ports.fleet.describe(&tenant, id, attempt).await? {
+        Sighting::Gone { stopped_at } => end(plane, workload, stopped_at).await,
+        Sighting::Running => Ok(()),
+    }
+}
+
+/// Fails a workload whose instance is gone while it should run.
+pub(crate) async fn notice_loss(plane: &Plane, workload: Workload) -> Result<(), WorkError> {
+    // Before the fleet has answered, its not knowing the attempt says nothing.
+    if workload.instance.is_none() {
+        return Ok(());
+    }
+    let seen = plane.ports.fleet.describe(&workload.tenant, workload.id, workload.attempt).await?;
+    let Sighting::Gone { stopped_at } = seen else { return Ok(()) };
+    let now = plane.ports.clock.now();
+    let Ok(change) = workload.fail("what it ran on is gone", now) else { return Ok(()) };
+    let message = change.workload.reconcile();
+    let changes = [change.sending(plane.ports.ids.message(now), vec![message])];
+    match plane.commit(&Write::of(&changes)).await {
+        Ok(()) => {}
+        // Whoever moved it has sent a message of their own, or the sweep will.
+        Err(StoreError::Moved) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let [change] = changes;
+    end(plane, change.workload, stopped_at).await
+}
+
+/// Gives its GPUs back and rings for the next.
+async fn end(plane: &Plane, mut workload: Workload, stopped_at: Option<Timestamp>) -> Result<(), WorkError> {
+    loop {
+        let Ok(change) = workload.end(stopped_at, plane.ports.clock.now()) else { return Ok(()) };
+        match plane.commit(&Write::of(&[change])).await {
+            Ok(()) => {
+                plane.ring(workload.pool()).await;
+                return Ok(());
+            }
+            Err(StoreError::Moved) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match plane.store.workload(&workload.tenant, workload.id).await? {
+            Some(moved) if moved.state == State::Draining => workload = moved,
+            _ => return Ok(()),
+        }
+    }
+}

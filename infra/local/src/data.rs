@@ -1,0 +1,182 @@
+//! The data directory: who may use it, and the files in it that are not the database's.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use cloud::Ids;
+use domain::Secret;
+
+use crate::StartError;
+
+/// The data directory, held by this process alone for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing, and takes it for this process. The lock ends with the process, however it ends.
+    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+        make_dir(path).map_err(StartError::file("making", path))?;
+        let root = fs::canonicalize(path).map_err(StartError::file("using", path))?;
+        let lock = root.join("lock");
+        let failed = |error| StartError::file("locking", &lock)(error);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                file.take(20).read_to_string(&mut owner).map_err(failed)?;
+                return Err(StartError::InUse { path: root, owner });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+        written.map_err(failed)?;
+        Ok(Self { root, _lock: file })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The agents' SSH host key; the first agent makes it.
+    pub(crate) fn host_key(&self) -> PathBuf {
+        self.root.join("host_key")
+    }
+
+    /// What was written down about each attempt.
+    pub(crate) fn attempts(&self) -> PathBuf {
+        self.root.join("attempts")
+    }
+
+    /// Each attempt's folder, which its agent uses.
+    pub(crate) fn pods(&self) -> PathBuf {
+        self.root.join("pods")
+    }
+
+    /// The database's file, there already and readable by nobody else: SQLite gives its side files the same mode.
+    pub(crate) fn database(&self) -> Result<PathBuf, StartError> {
+        let path = self.root.join("slipway.db");
+        let made = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        made.map_err(StartError::file("making", &path))?;
+        Ok(path)
+    }
+
+    /// The vault's key, made with the database.
+    pub(crate) fn vault_key(&self, ids: &dyn Ids) -> Result<[u8; 32], StartError> {
+        let path = self.root.join("vault.key");
+        if let Some(bytes) = read_if_there(&path)? {
+            let problem = format!("it has {} bytes instead of 32", bytes.len());
+            return bytes.try_into().map_err(|_length| StartError::Damaged { path, problem });
+        }
+        // The key is made before the database, so that a database without a key was once readable and is not any more.
+        if self.root.join("slipway.db").exists() {
+            return Err(StartError::KeyLost { path });
+        }
+        let key = ids.random();
+        write_whole(&path, &key).map_err(StartError::file("making", &path))?;
+        Ok(key)
+    }
+
+    /// The admin's token that is kept here, and whether it was made just now.
+    pub(crate) fn admin_token(&self, ids: &dyn Ids) -> Result<(Secret, bool), StartError> {
+        let path = self.root.join("admin_token");
+        if let Some(bytes) = read_if_there(&path)? {
+            let text = String::from_utf8(bytes).ok().map(|text| text.trim().to_owned()).filter(|text| text.len() >= 32);
+            let problem = "it has no token of 32 characters; remove it to have one made".to_owned();
+            let text = text.ok_or(StartError::Damaged { path, problem })?;
+            return Ok((Secret::new(text), false));
+        }
+        let token: String = ids.random().iter().map(|byte| format!("{byte:02x}")).collect();
+        write_whole(&path, format!("{token}\n").as_bytes()).map_err(StartError::file("making", &path))?;
+        Ok((Secret::new(token), true))
+    }
+}
+
+/// Makes a folder that only its owner may enter. One that is there already keeps its mode.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file that only its owner may read: after a crash there is either all of it, or what was there before.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    // The new name itself is kept by the folder.
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StartError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StartError::file("reading", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use cloud::OsIds;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let first = DataDir::open(&path).unwrap();
+        let second = DataDir::open(&path).unwrap_err().to_string();
+        assert!(second.contains(&std::process::id().to_string()) && second.contains("SLIPWAY_DATA_DIR"), "{second}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+    }
+
+    #[test]
+    fn secrets_are_made_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let key = data.vault_key(&OsIds).unwrap();
+        let (token, made) = data.admin_token(&OsIds).unwrap();
+        assert!(made && token.reveal().len() == 64);
+        data.database().unwrap();
+        assert_eq!(data.vault_key(&OsIds).unwrap(), key);
+        assert_eq!(data.admin_token(&OsIds).unwrap(), (token, false));
+        for file in ["lock", "vault.key", "admin_token", "slipway.db"] {
+            assert_eq!(mode(&folder.path().join(file)), 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn lost_and_damaged_files_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        data.database().unwrap();
+        assert!(matches!(data.vault_key(&OsIds), Err(StartError::KeyLost { .. })));
+        fs::write(folder.path().join("vault.key"), "short").unwrap();
+        assert!(matches!(data.vault_key(&OsIds), Err(StartError::Damaged { .. })));
+        fs::write(folder.path().join("admin_token"), "short").unwrap();
+        assert!(matches!(data.admin_token(&OsIds), Err(StartError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,82 @@
+//! The variables in words: what `slipway --help` prints, and the README copies.
+
+use super::nodes::Nodes;
+
+/// A variable in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is unset.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning }
+}
+
+/// Every variable that is read.
+pub const VARIABLES: &[Variable] = &[
+    variable("PORT", "8000", "Where the API listens; 0 takes any free port."),
+    variable("SLIPWAY_DATA_DIR", ".slipway", "The folder for everything that is kept."),
+    variable(
+        "SLIPWAY_NODES",
+        Nodes::DEFAULT,
+        "Nodes as GPUxCOUNT, comma-separated: simulated GPUs. `auto` takes this machine's own, through NVML.",
+    ),
+    variable(
+        "ADMIN_API_TOKEN",
+        "made, and printed once",
+        "The admin's token, at least 32 characters. A made one is kept in the data folder.",
+    ),
+    variable("GITHUB_URL", "https://github.com", "Where people's public keys are asked for, as URL/NAME.keys."),
+    variable("JWT_SECRET", "none", "Signs the admin's sessions, on the surfaces that have them."),
+    variable("API_KEY_TTL_HOURS", "2", "How long a key lives after a login, 1 to 168 hours."),
+    variable("CORS_ORIGINS", "none", "Web pages that may call the API, comma-separated: https://example.com"),
+    variable(
+        "SLIPWAY_LISTEN",
+        "127.0.0.1",
+        "The address to listen on. One that is not loopback needs ADMIN_API_TOKEN and SLIPWAY_HOSTS, and turns off the login \
+         with any AWS keys.",
+    ),
+    variable(
+        "SLIPWAY_HOSTS",
+        "loopback names",
+        "The host names that it answers to besides loopback ones, comma-separated. With it the rules for listening wider hold.",
+    ),
+    variable(
+        "SLIPWAY_IMAGES",
+        "none",
+        "A folder of unpacked images: pytorch/pytorch:2.1 is at pytorch/pytorch:2.1 or pytorch_pytorch_2.1.",
+    ),
+    variable(
+        "SLIPWAY_SANDBOX",
+        "auto",
+        "What jobs run in: bubblewrap, process-group (no isolation), or auto for the first that works.",
+    ),
+    variable(
+        "LOGIN_TABLE",
+        "anybody on this machine",
+        "Which AWS roles may log in, and to which tenant: a JSON list of {account, role, tenant, sessions_are_people}.",
+    ),
+    variable("LOG_LEVEL", "info", "error, warn, info, debug or trace, or a list such as info,slipway=debug."),
+    variable("LOG_FORMAT", "text", "text or json."),
+];
+
+/// What `slipway --help` prints.
+#[must_use]
+pub fn help() -> String {
+    let mut text = String::from(
+        "Slipway: a GPU cloud, here on one machine.\n\n\
+         Usage: slipway             serve the API\n       \
+         slipway --help      this text\n       \
+         slipway --version   the version\n\n\
+         Settings are environment variables:\n\n",
+    );
+    for Variable { name, default, meaning } in VARIABLES {
+        text.push_str(&format!("  {name}  (default: {default})\n      {meaning}\n"));
+    }
+    text
+}

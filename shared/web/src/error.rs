@@ -1,0 +1,206 @@
+//! Refusals, in one neutral form: each surface's dialect turns them into the body that it promises.
+
+use axum::response::{IntoResponse, Response};
+use domain::Refusal;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::Value;
+use store::{StoreError, WorkError};
+
+/// Why a request was not served.
+///
+/// What the caller is told and what the log is told are different fields, and the second has no way to the caller.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Error {
+    /// Something about the input is wrong: which part, and what would be right.
+    Invalid(Vec<Problem>),
+    /// The request can not be read as one.
+    BadRequest(String),
+    /// The caller is nobody that is known. The flag says whether a credential was offered.
+    Unauthenticated(&'static str, bool),
+    /// The caller is known and may not do this.
+    Forbidden(&'static str),
+    /// There is no such thing, or it is somebody else's: the two look the same (trap T1).
+    NotFound(&'static str),
+    /// The state does not allow it.
+    Conflict(String),
+    /// The body is larger than is taken.
+    TooLarge,
+    /// The body is not JSON.
+    UnsupportedMediaType,
+    /// Not now, but so many seconds later.
+    Unavailable(&'static str, u32),
+    /// A fault of ours; the text is for the log alone.
+    Internal(String),
+    /// No error: the same request was answered before, and this is that answer.
+    Replayed(String),
+}
+
+/// One thing that is wrong about an input, as FastAPI's users know it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What kind of mistake.
+    pub kind: &'static str,
+    /// Where: `body` or `query`, then names and indexes.
+    pub loc: Vec<Value>,
+    /// What would be right.
+    pub msg: String,
+    /// What was given, unless it may be a secret.
+    pub input: Option<Value>,
+}
+
+impl Problem {
+    /// A value that is not allowed, in the body's field `field`.
+    #[must_use]
+    pub fn value(field: &str, msg: impl Into<String>) -> Self {
+        Self { kind: "value_error", loc: vec!["body".into(), field.into()], msg: msg.into(), input: None }
+    }
+}
+
+impl Error {
+    /// The refusal of one field of the body.
+    #[must_use]
+    pub fn field(field: &str, msg: impl Into<String>) -> Self {
+        Self::Invalid(vec![Problem::value(field, msg)])
+    }
+
+    /// The status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated(..) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Replayed(_) => StatusCode::OK,
+        }
+    }
+
+    /// The machine's word for it, in `X-Error-Code`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::BadRequest(_) => "bad_request",
+            Self::Unauthenticated(..) => "unauthenticated",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotFound(_) => "not_found",
+            Self::Conflict(_) => "conflict",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Unavailable(..) => "unavailable",
+            Self::Internal(_) => "internal",
+            Self::Replayed(_) => "replayed",
+        }
+    }
+
+    /// What the caller is told, where it is one sentence.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Invalid(problems) => {
+                problems.iter().map(|problem| problem.msg.as_str()).collect::<Vec<_>>().join("; ")
+            }
+            Self::BadRequest(text) | Self::Conflict(text) => text.clone(),
+            Self::Unauthenticated(text, _)
+            | Self::Forbidden(text)
+            | Self::NotFound(text)
+            | Self::Unavailable(text, _) => (*text).to_owned(),
+            Self::TooLarge => "The body is larger than 1 MiB".to_owned(),
+            Self::UnsupportedMediaType => "Send JSON, with Content-Type: application/json".to_owned(),
+            Self::Internal(_) => "Internal server error".to_owned(),
+            Self::Replayed(_) => String::new(),
+        }
+    }
+
+    /// What the log is told beyond what the caller is.
+    #[must_use]
+    pub fn for_the_log(&self) -> Option<&str> {
+        match self {
+            Self::Internal(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    /// A response without a body: the surface's dialect writes it.
+    fn into_response(self) -> Response {
+        if let Self::Replayed(body) = self {
+            let json = HeaderValue::from_static("application/json");
+            let again = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+            return ([(header::CONTENT_TYPE, json), again], body).into_response();
+        }
+        let mut response = self.status().into_response();
+        let headers = response.headers_mut();
+        headers.insert("x-error-code", HeaderValue::from_static(self.code()));
+        match &self {
+            Self::Unauthenticated(_, offered) => {
+                let challenge = if *offered { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Self::Unavailable(_, seconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+            }
+            Self::Internal(why) => tracing::error!(error = %why, "request.failed"),
+            _ => {}
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::TooLong { .. } => Self::field("extension_hours", text),
+            Refusal::NoSuchUser(_) => Self::NotFound("User not found on this job"),
+            Refusal::NotRunning { .. }
+            | Refusal::AlreadyOver { .. }
+            | Refusal::OwnerStays(_)
+            | Refusal::TooManyUsers(_)
+            | Refusal::TooManyJobs(_)
+            | Refusal::NoSuchStep { .. } => Self::Conflict(text),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Moved | StoreError::NoRoom => Self::Conflict("It was changed by somebody else at the same time: try again".into()),
+            StoreError::TooManyJobs => Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into()),
+            StoreError::Contended => Self::Unavailable("Too busy: try again", 1),
+            StoreError::Broken(why) => Self::Internal(why),
+            // Whoever lost a race for an idempotency key is answered as whoever comes later.
+            StoreError::Claimed(claimed) => claimed.answer.map_or_else(
+                || Self::Conflict(format!("This Idempotency-Key was used for {}", claimed.resource)),
+                Self::Replayed,
+            ),
+        }
+    }
+}
+
+impl From<WorkError> for Error {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Store(error) => error.into(),
+            WorkError::Port(_) => Self::Unavailable("Too busy: try again", 1),
+            WorkError::Vault(error) => error.into(),
+        }
+    }
+}
+
+impl From<cloud::VaultError> for Error {
+    fn from(error: cloud::VaultError) -> Self {
+        match error {
+            cloud::VaultError::Unavailable => Self::Unavailable("The key service is away: try again", 1),
+            cloud::VaultError::Forged => Self::Internal("something sealed does not open".into()),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The API document: written from the code, completed here, committed as `infra/openapi.json`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use utoipa::{
+    IntoResponses, OpenApi, ToSchema,
+    openapi::{
+        OpenApi as Api, RefOr, Response,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+/// The whole API document, ready to be served.
+#[derive(Clone, Debug)]
+pub struct Document(pub Arc<str>);
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Slipway",
+    description = "A GPU cloud in your own AWS account: GPU jobs over one ledger of GPUs.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Base;
+
+/// The document before any surface is added.
+#[must_use]
+pub fn base(version: &str) -> Api {
+    let mut api = Base::openapi();
+    api.info.version = version.to_owned();
+    api.info.contact = None;
+    let components = api.components.get_or_insert_default();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A user key, from a login.")).build();
+    let agent = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A node's token or session.")).build();
+    components.add_security_scheme("user_key", SecurityScheme::Http(bearer));
+    components.add_security_scheme("agent", SecurityScheme::Http(agent));
+    let admin = ApiKey::Header(ApiKeyValue::with_description("X-Admin-Token", "The installation's admin token."));
+    components.add_security_scheme("admin_token", SecurityScheme::ApiKey(admin));
+    api
+}
+
+/// What a refusal's body is in the GPU-jobs dialect.
+#[derive(ToSchema, serde::Serialize)]
+#[schema(example = json!({"detail": "Job not found"}))]
+pub struct Detail {
+    /// One sentence, or for inputs a list of what is wrong: `type`, `loc`, `msg` and, where it is no secret, `input`.
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Value,
+}
+
+/// The refusals that every operation of the GPU-jobs dialect can give, for `responses(...)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let refusals = [
+            ("400", "Something about the input is wrong: what, and where."),
+            ("401", "No key, or one that is wrong, expired or rotated out."),
+            ("403", "A known caller that may not do this."),
+            ("404", "There is no such thing, or it is somebody else's."),
+            ("409", "The state does not allow it, or the Idempotency-Key was used for another request."),
+            ("413", "The body is larger than 1 MiB."),
+            ("415", "The body is not JSON."),
+            ("500", "A fault of ours."),
+            ("503", "Too busy; come again after `Retry-After` seconds."),
+        ];
+        let reference = utoipa::openapi::Ref::from_schema_name("Detail");
+        let content = utoipa::openapi::ContentBuilder::new().schema(Some(reference)).build();
+        let response = |words: &str| {
+            let response = utoipa::openapi::ResponseBuilder::new().description(words);
+            RefOr::T(response.content("application/json", content.clone()).build())
+        };
+        refusals.into_iter().map(|(status, words)| (status.to_owned(), response(words))).collect()
+    }
+}

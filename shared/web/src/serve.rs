@@ -1,0 +1,142 @@
+//! The outermost layers: which names we answer to, which pages may ask, request ids, one log line a request.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::{MatchedPath, Request, State},
+    middleware::{Next, from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Method, header};
+use store::Plane;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{Document, Error, dialect, openapi};
+
+/// Which `Host` names are answered. A web page that rebinds its own name to our address still sends its own name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Loopback's names and addresses only.
+    Loopback,
+    /// These names, without ports.
+    Listed(Vec<String>),
+}
+
+impl Hosts {
+    fn answers(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[') {
+            Some(address) => address.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        match self {
+            Self::Loopback => {
+                let address = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+                address || name.eq_ignore_ascii_case("localhost")
+            }
+            Self::Listed(names) => names.iter().any(|listed| listed.eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+/// How the API is reached.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Which names are answered.
+    pub hosts: Hosts,
+    /// Whose pages may ask: origins such as `https://console.example.org`.
+    pub cors_origins: Vec<String>,
+}
+
+/// The routes and the API document of several surfaces together.
+#[must_use]
+pub fn surfaces(version: &str, surfaces: Vec<OpenApiRouter<Plane>>) -> (Router<Plane>, Document) {
+    let all = OpenApiRouter::with_openapi(openapi::base(version));
+    let (router, api) = surfaces.into_iter().fold(all, OpenApiRouter::merge).split_for_parts();
+    let mut text = api.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    (router, Document(text.into()))
+}
+
+/// Everything that answers HTTP, in one router.
+#[must_use]
+pub fn router(plane: Plane, parts: Vec<OpenApiRouter<Plane>>, front: Front) -> Router {
+    let (router, document) = surfaces(plane.settings.version, parts);
+    router
+        .fallback(|| async { dialect::no_such_path() })
+        .with_state(plane.clone())
+        .layer(Extension(document))
+        .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
+            Error::Internal("a handler panicked".to_owned()).into_response()
+        }))
+        .layer(map_response(async |response: Response| dialect::detail(response)))
+        .layer(cors(&front.cors_origins))
+        .layer(from_fn_with_state(Arc::new((plane, front)), watch))
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| origin.parse::<HeaderValue>().ok()).collect::<Vec<_>>();
+    let ours = ["x-request-id", "x-error-code", "idempotent-replayed"].map(HeaderName::from_static);
+    let theirs = ["idempotency-key", "last-event-id", "x-admin-token"].map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(theirs.into_iter().chain([header::AUTHORIZATION, header::CONTENT_TYPE]).collect::<Vec<_>>())
+        .expose_headers(ours.into_iter().chain([header::RETRY_AFTER]).collect::<Vec<_>>())
+        .max_age(std::time::Duration::from_secs(600))
+}
+
+/// Refuses names that are not ours, numbers the request, and writes its one log line.
+async fn watch(State(context): State<Arc<(Plane, Front)>>, request: Request, next: Next) -> Response {
+    let (plane, front) = &*context;
+    let started = plane.ports.clock.now();
+    let id = plane.ports.ids.message(started).to_string();
+    let method = request.method().clone();
+    let operation = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().host()).unwrap_or_default();
+    let mut response = if front.hosts.answers(host) {
+        next.run(request).await
+    } else {
+        dialect::detail(Error::Forbidden("This name is not answered here").into_response())
+    };
+    let took_ms = plane.ports.clock.now().since(started).as_millis();
+    let status = response.status().as_u16();
+    // The path may hold ids, and the query anything at all: only the route is logged.
+    tracing::info!(request_id = %id, %method, operation = operation.unwrap_or_default(), status, took_ms, "request");
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_answered() {
+        for (host, answered) in [
+            ("127.0.0.1:8000", true),
+            ("127.9.9.9", true),
+            ("localhost", true),
+            ("LOCALHOST:1", true),
+            ("[::1]:8000", true),
+            ("evil.example:8000", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("10.0.0.1", false),
+            ("", false),
+        ] {
+            assert_eq!(Hosts::Loopback.answers(host), answered, "{host}");
+        }
+        let listed = Hosts::Listed(vec!["gpu.example.org".into()]);
+        assert!(listed.answers("gpu.example.org:443") && listed.answers("GPU.example.org") && !listed.answers("localhost"));
+    }
+}
