@@ -19,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use cloud::{Clock, Fleet, FleetError, Order, PortError, Provisioned, Queue, Sighting, Tagged};
-use domain::{NodeId, TenantId, WorkloadId, message::Message, workload::Address};
+use domain::{NodeId, TenantId, WorkloadId, workload::Address};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::{
@@ -70,6 +70,8 @@ struct Inner {
 #[derive(Default)]
 struct Pods {
     all: BTreeMap<Key, Pod>,
+    /// What an earlier life left running; see [`LocalFleet::settle`].
+    left: Vec<Key>,
     /// Nothing more is made: the plane stops.
     closing: bool,
 }
@@ -84,46 +86,40 @@ struct Pod {
 }
 
 impl LocalFleet {
-    /// Opens the fleet and ends what an earlier life left running. Also answers the messages about what has ended so.
+    /// Opens the fleet and ends what an earlier life left running. It answers calls once [`LocalFleet::settle`] was called.
     pub(crate) fn open(
         settings: FleetSettings,
         clock: Arc<dyn Clock>,
         queue: Arc<dyn Queue>,
-    ) -> Result<(Self, Vec<Message>), StartError> {
+    ) -> Result<Self, StartError> {
         let files = Files { attempts: settings.attempts.clone(), pods: settings.pods.clone() };
         let mut records = files.read(clock.now())?;
-        let left: BTreeSet<String> =
-            records.iter().filter(|record| record.ended.is_none()).map(|record| record.workload.to_string()).collect();
-        let seen = RefCell::new(BTreeSet::new());
-        if !left.is_empty() {
-            let ended = agent::end_leftovers(|workload| {
-                let ours = left.contains(workload);
-                if ours {
-                    seen.borrow_mut().insert(workload.to_owned());
-                }
-                ours
-            });
-            tracing::info!(attempts = left.len(), processes = ended, "fleet.leftovers_ended");
-        }
-        let mut messages = Vec::new();
+        let left: BTreeSet<Key> = records.iter().filter(|record| record.ended.is_none()).map(Record::key).collect();
+        let ran = end_leftovers(&left);
         for record in records.iter_mut().filter(|record| record.ended.is_none()) {
             // What still ran has stopped just now; of the rest nobody knows when it did.
-            let ran = seen.borrow().contains(&record.workload.to_string());
-            record.ended = Some(Ended { at: ran.then(|| clock.now()) });
-            messages.push(Message::Reconcile { tenant: record.tenant.clone(), workload: record.workload });
+            let at = ran.contains(&record.workload.to_string()).then(|| clock.now());
+            record.ended = Some(Ended { at });
+            record.written_at = clock.now();
             if let Err(error) = files.wipe(record.key()) {
                 tracing::warn!(workload = %record.workload, %error, "fleet.folder_not_emptied");
             }
         }
         let pod = |record: Record| (record.key(), Pod { record, stop: None, attended: false });
-        let pods = Mutex::new(Pods { all: records.into_iter().map(pod).collect(), closing: false });
-        Ok((Self(Arc::new(Inner { settings, files, clock, queue, pods })), messages))
+        let all = records.into_iter().map(pod).collect();
+        let pods = Mutex::new(Pods { all, left: left.into_iter().collect(), closing: false });
+        Ok(Self(Arc::new(Inner { settings, files, clock, queue, pods })))
     }
 
-    /// Writes down that what an earlier life left has ended: to be called when the messages about it are in the queue.
-    pub(crate) async fn settle(&self) -> Result<(), StartError> {
-        for pod in self.0.pods.lock().await.all.values().filter(|pod| pod.record.ended.is_some()) {
-            self.0.files.write(&pod.record).map_err(StartError::file("writing in", &self.0.files.attempts))?;
+    /// Tells the launcher of everything that an earlier life left and that has now ended.
+    pub(crate) async fn settle(&self) -> Result<(), PortError> {
+        let mut pods = self.0.pods.lock().await;
+        for key in std::mem::take(&mut pods.left) {
+            if let Some(pod) = pods.all.get(&key) {
+                // Until the message is in its queue the record says that it runs, so that the next life tells of it again.
+                self.0.queue.send(&pod.record.reconcile()).await?;
+                self.0.write(&pod.record)?;
+            }
         }
         Ok(())
     }
@@ -146,6 +142,23 @@ impl LocalFleet {
             self.0.clock.sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// Ends what is left of these attempts; answers the workloads that anything was left of.
+fn end_leftovers(left: &BTreeSet<Key>) -> BTreeSet<String> {
+    let workloads: BTreeSet<String> = left.iter().map(|(workload, _)| workload.to_string()).collect();
+    let seen = RefCell::new(BTreeSet::new());
+    if !workloads.is_empty() {
+        let processes = agent::end_leftovers(|workload| {
+            let ours = workloads.contains(workload);
+            if ours {
+                seen.borrow_mut().insert(workload.to_owned());
+            }
+            ours
+        });
+        tracing::info!(attempts = left.len(), processes, "fleet.leftovers_ended");
+    }
+    seen.into_inner()
 }
 
 impl Pod {
@@ -220,9 +233,8 @@ impl Inner {
         let Some(pod) = pods.all.get_mut(&key) else { return };
         pod.record.ended = Some(Ended { at: Some(now) });
         pod.record.written_at = now;
-        let message = Message::Reconcile { tenant: pod.record.tenant.clone(), workload: pod.record.workload };
         // The message is in its queue before the end is written down: if we are killed between the two, the next life sends it again.
-        if let Err(error) = self.queue.send(&message).await {
+        if let Err(error) = self.queue.send(&pod.record.reconcile()).await {
             tracing::error!(workload = %key.0, %error, "fleet.reconcile_not_sent");
         }
         if let Err(error) = self.files.write(&pod.record) {

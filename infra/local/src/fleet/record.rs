@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloud::{Order, Provisioned, Sighting, Tagged};
-use domain::{InstanceId, NodeId, TenantId, Timestamp, WorkloadId, workload::Address};
+use domain::{InstanceId, NodeId, TenantId, Timestamp, WorkloadId, message::Message, workload::Address};
 use serde::{Deserialize, Serialize};
 
 use crate::{StartError, data};
@@ -93,6 +93,11 @@ impl Record {
     pub(super) fn tagged(&self) -> Tagged {
         let Self { tenant, workload, attempt, .. } = self.clone();
         Tagged { instance: self.instance(), tenant, workload, attempt }
+    }
+
+    /// The message that tells the launcher to look at it.
+    pub(super) fn reconcile(&self) -> Message {
+        Message::Reconcile { tenant: self.tenant.clone(), workload: self.workload }
     }
 
     pub(super) fn provisioned(&self, made: &Made) -> Provisioned {

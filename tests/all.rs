@@ -1,0 +1,11 @@
+//! Every test that is about more than one room: what surfaces promise, who may call what, laws over random schedules, what calls
+//! cost, and that the documents in the repository are those of the code.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod access;
+mod costs;
+mod drift;
+mod laws;
+mod support;
+mod surfaces;

@@ -1,0 +1,58 @@
+//! A plane over the simulated cloud and an embedded store in memory.
+
+use std::sync::Arc;
+
+use cloud::sim::World;
+use domain::{
+    PoolId, SecretHash, TenantId,
+    gpu::Gpu,
+    identity::{LoginRule, LoginTable},
+    policy::Policy,
+};
+use store::{Plane, Pool, Settings, Store, embedded::Embedded};
+use utoipa_axum::router::OpenApiRouter;
+use web::serve::{Front, Hosts};
+
+/// The admin's token in every test.
+pub(crate) const ADMIN: &str = "an admin token that is long enough for anybody";
+
+/// Every surface's routes, in the order of the API document.
+pub(crate) fn surfaces() -> Vec<OpenApiRouter<Plane>> {
+    vec![meta::routes(), auth::routes(), keys::routes(), jobs::routes(), cluster::routes(), agent_api::routes()]
+}
+
+/// What tests run with: two nodes with eight H100s, one with four A10Gs.
+pub(crate) fn settings() -> Settings {
+    let rule = |role: &str, tenant: &str, sessions_are_people| LoginRule {
+        account: "000000000000".to_owned(),
+        role: role.to_owned(),
+        tenant: TenantId::new(tenant),
+        sessions_are_people,
+    };
+    let pool = |gpu: Gpu, max_per_node| Pool { id: PoolId::new(format!("local/{gpu}")), gpu, max_per_node };
+    Settings {
+        version: "0.0.0-test",
+        policy: Policy::default(),
+        login: LoginTable(vec![rule("SSOCloudDevGpuReservation", "default", true), rule("Robot", "robots", false)]),
+        pools: vec![pool(Gpu::A10g, 4), pool(Gpu::H100, 8)],
+        admin_token: SecretHash::of(ADMIN.as_bytes()),
+        sync_ms: (200, 2_000),
+    }
+}
+
+/// A plane over `world`, whose store is in memory and a fault point of `world`, and the store's database.
+pub(crate) async fn plane(world: &World) -> (Plane, Embedded) {
+    let embedded = Embedded::in_memory().expect("a database in memory").with_faults(world.fault_point());
+    let ports = world.ports();
+    let store = Store::new(embedded.client(), "", ports.clock.clone(), ports.ids.clone());
+    store.create_tables().await.expect("tables");
+    for (pool, node, gpus) in [("local/h100", "h100-1", 8), ("local/h100", "h100-2", 8), ("local/a10g", "a10g-1", 4)] {
+        store.enter_node(&PoolId::new(pool), &domain::NodeId::new(node), gpus).await.expect("a node");
+    }
+    (Plane { store, ports, settings: Arc::new(settings()) }, embedded)
+}
+
+/// Everything that answers HTTP.
+pub(crate) fn router(plane: &Plane) -> axum::Router {
+    web::serve::router(plane.clone(), surfaces(), Front { hosts: Hosts::Loopback, cors_origins: vec!["https://console.example".into()] })
+}
