@@ -74,6 +74,9 @@ pub enum StartError {
     /// The tables fail.
     #[error(transparent)]
     Store(#[from] store::StoreError),
+    /// What an earlier life left could not be passed on.
+    #[error(transparent)]
+    Port(#[from] cloud::PortError),
     /// The HTTP client cannot be made.
     #[error("the HTTP client: {0}")]
     Http(#[from] reqwest::Error),

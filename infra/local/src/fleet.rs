@@ -265,7 +265,11 @@ impl Fleet for LocalFleet {
         if !made.is_for(order) {
             return Err(FleetError::Refused("repeated with other parameters".to_owned()));
         }
-        if !pod.attended && pod.record.ended.is_none() {
+        if pod.record.ended.is_some() {
+            // The same answer as the first time would have the launch wait for an agent that has gone.
+            return Err(FleetError::Refused("what it was running on has ended".to_owned()));
+        }
+        if !pod.attended {
             let unavailable = |error: std::io::Error| PortError::Unavailable(format!("the agent cannot be started: {error}"));
             let (agent, stop) = self.0.spawn(order, &made).await.map_err(unavailable)?;
             made.process = agent.id();

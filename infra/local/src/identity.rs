@@ -11,14 +11,14 @@ const LONGEST_TOKEN: usize = 8 * 1024;
 
 /// Vouches for any well-formed key pair, or for none.
 #[derive(Clone, Copy, Debug)]
-pub struct LocalIdentity {
+pub(crate) struct LocalIdentity {
     open: bool,
 }
 
 impl LocalIdentity {
     /// `open` where only this machine's own programs can ask; else every key pair is refused.
     #[must_use]
-    pub const fn new(open: bool) -> Self {
+    pub(crate) const fn new(open: bool) -> Self {
         Self { open }
     }
 }

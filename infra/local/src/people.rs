@@ -17,7 +17,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 
 /// Asks `URL/NAME.keys`.
 #[derive(Clone, Debug)]
-pub struct GithubKeys {
+pub(crate) struct GithubKeys {
     http: Client,
     base: String,
 }
@@ -27,7 +27,7 @@ impl GithubKeys {
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn new(base: &str) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(base: &str) -> Result<Self, reqwest::Error> {
         let http = Client::builder()
             .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
             .timeout(WITHIN)

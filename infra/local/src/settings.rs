@@ -17,6 +17,7 @@ use domain::{
 };
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use nodes::pool_of;
 pub use nodes::{NoGpus, NodeSpec, Nodes};
 pub use table::{VARIABLES, Variable, help};
 
@@ -53,7 +54,7 @@ pub struct Settings {
     pub key_ttl_hours: u32,
     /// `SLIPWAY_LISTEN`: the address to listen on.
     pub listen: IpAddr,
-    /// `SLIPWAY_HOSTS`: the names under which others reach it.
+    /// `SLIPWAY_HOSTS`: the names under which others reach it, without ports.
     pub hosts: Vec<String>,
     /// `SLIPWAY_IMAGES`: the folder of unpacked images.
     pub images: Option<PathBuf>,
@@ -172,9 +173,8 @@ impl Settings {
     /// The host by which users reach what listens where we do.
     #[must_use]
     pub fn public_host(&self) -> String {
-        let named = self.hosts.first().map(|host| host.rsplit_once(':').map_or(host.as_str(), |(name, _port)| name));
-        match named {
-            Some(name) if self.listen.is_unspecified() => name.to_owned(),
+        match self.hosts.first() {
+            Some(name) if self.listen.is_unspecified() => name.clone(),
             _ => self.listen.to_string(),
         }
     }
@@ -260,12 +260,13 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A host name or address; a port is dropped, because names are compared without.
 fn host(text: &str) -> Result<String, String> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']');
-    if text.bytes().all(allowed) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err("each entry must be a host name or address, perhaps with a port, as in gpu-box.example.com".to_owned())
+    let right = || "each entry must be a host name or address, as in gpu-box.example.com".to_owned();
+    let url = reqwest::Url::parse(&format!("http://{text}")).map_err(|_unreadable| right())?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && !text.contains(['/', '@']);
+    let name = url.host_str().filter(|_| bare).ok_or_else(right)?;
+    Ok(name.trim_start_matches('[').trim_end_matches(']').to_owned())
 }
 
 fn log_level(text: &str) -> Result<String, String> {

@@ -42,7 +42,7 @@ pub enum Refusal {
     #[error("At most {0} jobs can wait and run at once: cancel one, or wait for one to end")]
     TooManyJobs(u32),
     /// The state does not allow this step. A worker that meets this was late: somebody else moved the workload on.
-    #[error("A workload that is {from:?} cannot {step}")]
+    #[error("A workload that is {} cannot {step}", .from.name())]
     NoSuchStep {
         /// The state it is in.
         from: State,

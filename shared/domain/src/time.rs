@@ -21,6 +21,12 @@ impl Timestamp {
         Self(millis.clamp(0, Self::LATEST))
     }
 
+    /// The instant `seconds` seconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_seconds(seconds: u32) -> Self {
+        Self(seconds as i64 * 1000)
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub fn millis(self) -> i64 {

@@ -244,6 +244,8 @@ impl Workload {
             // The launch is started again if it did not start, long before its deadline.
             State::Placed => Some(self.since.plus(std::time::Duration::from_secs(60))),
             State::Draining => self.ending.as_ref().map(|ending| ending.kill_at).or(Some(self.since)),
+            // A command that ended before the launch did ends the job as soon as it has begun.
+            State::Active if self.spec.end_on_exit && self.exit_code.is_some() => Some(self.since),
             State::Active => {
                 let expires = self.expires_at?;
                 Some(self.next_warning().map_or(expires, |minutes| expires.minus(minutes_of(minutes))))

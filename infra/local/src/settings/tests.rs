@@ -78,6 +78,8 @@ fn bad_values_say_what_is_right() {
         ("SLIPWAY_LISTEN", "localhost", "0.0.0.0"),
         ("SLIPWAY_LISTEN", "0.0.0.0:8000", "PORT"),
         ("SLIPWAY_HOSTS", "a/b", "gpu-box"),
+        ("SLIPWAY_HOSTS", "https://a", "gpu-box"),
+        ("SLIPWAY_HOSTS", "a b", "gpu-box"),
         ("SLIPWAY_SANDBOX", "docker", "process-group"),
         ("LOGIN_TABLE", "{}", "sessions_are_people"),
         ("LOGIN_TABLE", r#"[{"account":"1","role":"r","tenant":"t","sessions_are_people":true}]"#, "twelve digits"),
@@ -110,7 +112,7 @@ fn listening_wider_needs_a_token_and_names() {
         let settings = read(&set).unwrap();
         assert!(settings.is_wide());
         assert_eq!(settings.public_host(), host, "{listen}");
-        assert_eq!(settings.hosts, ["box.example.com:80", "b"]);
+        assert_eq!(settings.hosts, ["box.example.com", "b"]);
     }
     assert!(!read(&[("SLIPWAY_LISTEN", "::1")]).unwrap().is_wide());
 }

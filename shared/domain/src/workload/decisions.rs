@@ -133,22 +133,22 @@ impl Workload {
         if self.exit_code.is_some() {
             return None;
         }
-        let message = format!("The command ended with exit code {code}");
         if self.state == State::Active && self.spec.end_on_exit {
-            let ending = Ending {
-                cause: Cause::Completed,
-                reason: Some(message.clone()),
-                kill_at: now.plus(policy::SHORT_GRACE),
-                left_at: None,
-            };
-            return self
-                .stepped(Step::Drain, "exited", message, AGENT, now, |next| {
-                    next.exit_code = Some(code);
-                    next.ending = Some(ending);
-                })
-                .ok();
+            return self.completed(code, now).ok();
         }
+        let message = format!("The command ended with exit code {code}");
         Some(self.changed("exited", message, AGENT, now, |next| next.exit_code = Some(code)))
+    }
+
+    /// Ends a job that asked to end with its command.
+    fn completed(&self, code: i32, now: Timestamp) -> Result<Change, Refusal> {
+        let message = format!("The command ended with exit code {code}");
+        let reason = Some(message.clone());
+        let kill_at = now.plus(policy::SHORT_GRACE);
+        self.stepped(Step::Drain, "exited", message, AGENT, now, |next| {
+            next.exit_code = Some(code);
+            next.ending = Some(Ending { cause: Cause::Completed, reason, kill_at, left_at: None });
+        })
     }
 
     /// Completes the launch: the time runs from here.
@@ -308,6 +308,7 @@ impl Workload {
     fn running(&self, action: &'static str, now: Timestamp) -> Result<Timestamp, Refusal> {
         match (self.state, self.expires_at) {
             (State::Active, Some(expires_at)) if now < expires_at => Ok(expires_at),
+            (State::Active | State::Draining, _) => Err(Refusal::NotRunning { action, status: "ending" }),
             _ => Err(Refusal::NotRunning { action, status: self.status().name() }),
         }
     }
@@ -387,6 +388,10 @@ impl Workload {
 
     fn active_due(&self, now: Timestamp) -> Option<Change> {
         let expires_at = self.expires_at?;
+        // The command may have ended while the way in was still being checked.
+        if let (true, Some(code)) = (self.spec.end_on_exit, self.exit_code) {
+            return self.completed(code, now).ok();
+        }
         if now >= expires_at {
             let kill_at = expires_at.plus(policy::GRACE).max(now);
             let ending = Ending { cause: Cause::Expired, reason: None, kill_at, left_at: None };

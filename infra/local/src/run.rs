@@ -1,0 +1,277 @@
+//! Starting and stopping the plane.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::serve::ListenerExt;
+use cloud::{Clock, Ids, KeyVault, OsIds, Ports, Queue, SystemClock};
+use domain::{PoolId, Secret, gpu::Gpu, policy::Policy};
+use store::{Plane, Pool, Store, embedded::Embedded};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::JoinHandle,
+};
+use web::serve::{Front, Hosts};
+
+use crate::{
+    StartError,
+    data::DataDir,
+    fleet::{FleetSettings, LocalFleet},
+    identity::LocalIdentity,
+    launches::{LocalLaunches, Steps},
+    people::GithubKeys,
+    queue::{Consumer, LocalQueue},
+    settings::{NodeSpec, Nodes, Settings},
+    work::{self, Workers},
+};
+
+/// How often agents say how they are, in milliseconds: while a workload is launched, and later.
+const SYNC_MS: (u64, u64) = (200, 2_000);
+
+/// How long a stop waits for work that was begun, for the agents, and for answers that are being given.
+const LAST_WORK: Duration = Duration::from_secs(2);
+const LAST_AGENTS: Duration = Duration::from_secs(14);
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// The plane, running.
+#[expect(missing_debug_implementations, reason = "it is made of ports, which have nothing to show")]
+pub struct Local {
+    address: SocketAddr,
+    plane: Plane,
+    made_token: Option<Secret>,
+    queue: LocalQueue,
+    launches: LocalLaunches,
+    fleet: LocalFleet,
+    workers: [JoinHandle<()>; 2],
+    close: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    /// Held until the end, so that no second process uses the data.
+    data: DataDir,
+}
+
+impl Local {
+    /// Starts everything and begins to answer. It takes well under a second.
+    ///
+    /// # Errors
+    /// When something that it needs cannot be had; the error says what to do.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let nodes = settings.nodes.named(agent::gpus)?;
+        let data = DataDir::open(&settings.data_dir)?;
+        // The port is taken before anything is changed, so that a start that cannot succeed changes nothing.
+        let address = SocketAddr::new(settings.listen, settings.port);
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(OsIds));
+        let vault = KeyVault::new(data.vault_key(&*ids)?, Arc::clone(&ids));
+        let (token, made) = match &settings.admin_token {
+            Some(token) => (token.clone(), false),
+            None => data.admin_token(&*ids)?,
+        };
+
+        let store = Store::new(Embedded::open(&data.database()?)?.client(), "", Arc::clone(&clock), Arc::clone(&ids));
+        store.create_tables().await?;
+        enter(&store, &nodes).await?;
+
+        let queue = LocalQueue::open(store.clone(), Arc::clone(&clock), Arc::clone(&ids)).await?;
+        let launches = LocalLaunches::new(store.clone(), Arc::clone(&clock), Arc::clone(&ids), &launcher::HANDLERS)?;
+        let fleet_settings = fleet_settings(&settings, &data, &nodes, address)?;
+        let sender = Arc::new(queue.clone()) as Arc<dyn Queue>;
+        let fleet = LocalFleet::open(fleet_settings, Arc::clone(&clock), Arc::clone(&sender))?;
+        let ports = Ports {
+            clock,
+            ids,
+            queue: sender,
+            launches: Arc::new(launches.clone()),
+            fleet: Arc::new(fleet.clone()),
+            identity: Arc::new(LocalIdentity::new(!settings.is_wide())),
+            vault: Arc::new(vault),
+            people: Arc::new(GithubKeys::new(&settings.github_url)?),
+        };
+        let plane = Plane { store, ports, settings: Arc::new(offered(&settings, &nodes, &token)) };
+
+        fleet.settle().await?;
+        let workers = Arc::new(Workers { plane: plane.clone() });
+        launches.run(Arc::clone(&workers) as Arc<dyn Steps>).await?;
+        let consuming = tokio::spawn(queue.clone().run(workers as Arc<dyn Consumer>));
+        let sweeping = tokio::spawn(work::sweeps(plane.clone(), launches.clone()));
+        let (close, server) = serve(listener, plane.clone(), front(&settings, address));
+        let made_token = made.then_some(token);
+        let workers = [consuming, sweeping];
+        let local = Self { address, plane, made_token, queue, launches, fleet, workers, close, server, data };
+        local.welcome(&settings, &nodes);
+        Ok(local)
+    }
+
+    /// Where it answers.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the operations touch, for tests that look behind the API.
+    #[must_use]
+    pub const fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    /// The admin's token, if it was made by this start: it is to be shown once.
+    #[must_use]
+    pub const fn made_admin_token(&self) -> Option<&Secret> {
+        self.made_token.as_ref()
+    }
+
+    /// Stops in order: nothing new is begun, agents end their jobs and still find somebody to tell, then nobody answers any more.
+    ///
+    /// What waits in the tables goes on with the next start; what ran has ended, and the next start tells its owners.
+    pub async fn stop(self) {
+        tracing::info!("stopping: jobs that run are ended, and jobs that wait go on with the next start");
+        let [consuming, sweeping] = self.workers;
+        sweeping.abort();
+        self.queue.stop(LAST_WORK).await;
+        consuming.abort();
+        self.launches.stop().await;
+        self.fleet.stop(LAST_AGENTS).await;
+        if self.close.send(()).is_err() {
+            tracing::warn!("the server had stopped by itself");
+        }
+        let mut server = self.server;
+        if tokio::time::timeout(LAST_ANSWERS, &mut server).await.is_err() {
+            // Somebody follows a stream, which has no end of its own.
+            server.abort();
+        }
+        drop(self.data);
+    }
+
+    fn welcome(&self, settings: &Settings, nodes: &[NodeSpec]) {
+        let url = self_url(self.address);
+        let mut counts = BTreeMap::<String, u32>::new();
+        for node in nodes {
+            *counts.entry(format!("{}x{}", node.gpu, node.indexes.len())).or_default() += 1;
+        }
+        let nodes = counts.iter().map(|(node, count)| format!("{count} of {node}")).collect::<Vec<_>>().join(", ");
+        let kind = match settings.nodes {
+            Nodes::Auto => "this machine's own GPUs",
+            Nodes::Simulated(_) => "simulated GPUs; jobs run as real processes here",
+        };
+        tracing::info!("Slipway answers at {url}");
+        tracing::info!("  documentation  {url}/docs");
+        tracing::info!("  data           {}", self.data.root().display());
+        tracing::info!("  nodes          {nodes} ({kind})");
+        if settings.is_wide() {
+            tracing::info!("  open to        {}; users get keys from the admin", settings.hosts.join(", "));
+        }
+    }
+}
+
+/// Enters the configured nodes, and takes out those that are not configured any more.
+async fn enter(store: &Store, nodes: &[NodeSpec]) -> Result<(), StartError> {
+    for gpu in Gpu::ALL {
+        let pool = crate::settings::pool_of(*gpu);
+        for known in store.pool(&pool).await?.nodes {
+            if !nodes.iter().any(|node| node.pool == pool && node.id == known.id) {
+                store.retire_node(&pool, &known.id).await?;
+            }
+        }
+    }
+    for node in nodes {
+        store.enter_node(&node.pool, &node.id, count(node)).await?;
+    }
+    Ok(())
+}
+
+fn count(node: &NodeSpec) -> u32 {
+    u32::try_from(node.indexes.len()).unwrap_or(u32::MAX)
+}
+
+/// What this installation allows and offers.
+fn offered(settings: &Settings, nodes: &[NodeSpec], admin_token: &Secret) -> store::Settings {
+    let mut pools = BTreeMap::<PoolId, Pool>::new();
+    for node in nodes {
+        let offered = Pool { id: node.pool.clone(), gpu: node.gpu, max_per_node: 0 };
+        let pool = pools.entry(node.pool.clone()).or_insert(offered);
+        pool.max_per_node = pool.max_per_node.max(count(node));
+    }
+    store::Settings {
+        version: env!("CARGO_PKG_VERSION"),
+        policy: Policy { key_ttl_hours: settings.key_ttl_hours, ..Policy::default() },
+        login: settings.login.clone(),
+        pools: pools.into_values().collect(),
+        admin_token: admin_token.hash(),
+        sync_ms: SYNC_MS,
+    }
+}
+
+fn fleet_settings(
+    settings: &Settings,
+    data: &DataDir,
+    nodes: &[NodeSpec],
+    address: SocketAddr,
+) -> Result<FleetSettings, StartError> {
+    let own = || std::env::current_exe().map_err(|source| StartError::System { what: "finding this program", source });
+    let program = settings.program.clone().map_or_else(own, Ok)?;
+    let absolute = |path: &std::path::PathBuf| std::fs::canonicalize(path).map_err(StartError::file("using", path));
+    Ok(FleetSettings {
+        program,
+        nodes: nodes.to_vec(),
+        plane_url: self_url(address),
+        listen: settings.listen,
+        public_host: settings.public_host(),
+        host_key: data.host_key(),
+        attempts: data.attempts(),
+        pods: data.pods(),
+        images: settings.images.as_ref().map(absolute).transpose()?,
+        sandbox: settings.sandbox,
+        log_level: settings.log_level.clone(),
+    })
+}
+
+/// Where programs of this machine find us.
+fn self_url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+fn front(settings: &Settings, address: SocketAddr) -> Front {
+    let hosts = if settings.is_wide() {
+        // Agents on this machine come by its own addresses. No web page can have those for its name.
+        let own = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), address.ip().to_string()];
+        Hosts::Listed(settings.hosts.iter().cloned().chain(own).collect())
+    } else {
+        Hosts::Loopback
+    };
+    Front { hosts, cors_origins: settings.cors_origins.clone() }
+}
+
+/// Answers until it is told to close.
+fn serve(listener: TcpListener, plane: Plane, front: Front) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    let surfaces =
+        vec![meta::routes(), auth::routes(), keys::routes(), jobs::routes(), cluster::routes(), agent_api::routes()];
+    let router = web::serve::router(plane, surfaces, front);
+    let listener = listener.tap_io(|stream| {
+        // Small answers should not wait for each other.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays as it is");
+        }
+    });
+    let (close, closed) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let closing = async move {
+            // A sender that is gone means the same as one that has spoken.
+            drop(closed.await);
+        };
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(closing).await {
+            tracing::error!(%error, "the server stopped");
+        }
+    });
+    (close, server)
+}

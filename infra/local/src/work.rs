@@ -1,0 +1,62 @@
+//! What drives the workers: the queues, the launches and the clock.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use domain::message::Message;
+use serde_json::Value;
+use store::{Plane, WorkError};
+
+use crate::{
+    launches::{LocalLaunches, Steps},
+    machine::TaskError,
+    queue::Consumer,
+};
+
+/// The first sweep comes soon, because a start is when most is left over.
+const FIRST_SWEEP: Duration = Duration::from_secs(5);
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
+
+/// The workers, over one plane.
+pub(crate) struct Workers {
+    pub(crate) plane: Plane,
+}
+
+#[async_trait]
+impl Consumer for Workers {
+    async fn consume(&self, message: Message) -> Result<(), WorkError> {
+        match message {
+            Message::Doorbell { pool } => dispatcher::ring(&self.plane, &pool).await,
+            Message::Reconcile { tenant, workload } => launcher::reconcile(&self.plane, &tenant, workload).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Steps for Workers {
+    async fn step(&self, handler: &str, payload: Value) -> Result<Value, TaskError> {
+        let stepped = launcher::step(&self.plane, handler, payload).await;
+        stepped.map_err(|error| TaskError::new(error.error, error.cause))
+    }
+}
+
+/// Sweeps until it is aborted. A sweep that takes long delays the next, so that there are never two at once.
+pub(crate) async fn sweeps(plane: Plane, launches: LocalLaunches) {
+    let clock = Arc::clone(&plane.ports.clock);
+    clock.sleep(FIRST_SWEEP).await;
+    loop {
+        let swept = tokio::spawn({
+            let plane = plane.clone();
+            async move { sweeper::sweep(&plane).await }
+        });
+        match swept.await {
+            Ok(Ok(swept)) => tracing::debug!(?swept, "sweep.done"),
+            Ok(Err(error)) => tracing::error!(%error, "sweep.failed"),
+            Err(died) => tracing::error!(error = %died, "sweep.died"),
+        }
+        if let Err(error) = launches.forget_old().await {
+            tracing::warn!(%error, "launches.not_forgotten");
+        }
+        clock.sleep(BETWEEN_SWEEPS).await;
+    }
+}
