@@ -1,0 +1,287 @@
+//! A plane under test without the local one around it: requests in, and the workers' steps by hand.
+
+use std::{sync::Arc, time::Duration};
+
+use cloud::sim::World;
+use domain::{
+    PoolId, Secret, TenantId, UserName, WorkloadId,
+    api_key::{KeyKind, mint},
+    identity::Member,
+};
+use futures::executor::block_on;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use store::{Plane, Settings, embedded::Embedded};
+use tower::ServiceExt;
+
+use super::wire::{Answer, Ask};
+
+/// The pools of [`super::settings`].
+pub(crate) const H100: &str = "local/h100";
+pub(crate) const A10G: &str = "local/a10g";
+/// The tenant of everybody who logs in.
+pub(crate) const TENANT: &str = "default";
+
+/// A plane, its world, and a way to ask it.
+pub(crate) struct Bench {
+    pub(crate) world: World,
+    pub(crate) plane: Plane,
+    pub(crate) embedded: Embedded,
+}
+
+/// Where a job can be when somebody asks something of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Queued,
+    Placed,
+    Booting,
+    Active,
+    Draining,
+    Expired,
+    Cancelled,
+    Failed,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Placed,
+        Self::Booting,
+        Self::Active,
+        Self::Draining,
+        Self::Expired,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::of(&World::new(1))
+    }
+
+    pub(crate) fn of(world: &World) -> Self {
+        let (plane, embedded) = block_on(super::plane(world));
+        embedded.meter().start();
+        Self { world: world.clone(), plane, embedded }
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut bench = Self::new();
+        let mut settings = super::settings();
+        change(&mut settings);
+        bench.plane.settings = Arc::new(settings);
+        bench
+    }
+
+    /// Asks, and looks at what every answer promises.
+    #[track_caller]
+    pub(crate) fn send(&self, ask: Ask) -> Answer {
+        let what = format!("{} {}", ask.method, ask.path);
+        block_on(answer(&self.plane, ask)).sound(&what)
+    }
+
+    /// Asks as `key`'s holder, expects 200, and gives the body.
+    #[track_caller]
+    pub(crate) fn ok(&self, key: &str, ask: Ask) -> Value {
+        let answer = self.send(ask.bearer(key));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.world.move_to(self.world.now().plus(Duration::from_secs(seconds)));
+    }
+
+    /// A fresh key of somebody who logs in.
+    #[track_caller]
+    pub(crate) fn login(&self, name: &str) -> String {
+        let answer = self.send(Ask::post("/v1/auth/aws-login").json(&credentials(name)));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["api_key"].as_str().expect("a key").to_owned()
+    }
+
+    /// A key of somebody in any tenant, good for two hours.
+    pub(crate) fn key_in(&self, tenant: &str, user: &str) -> String {
+        let key = mint(KeyKind::User, &self.plane.ports.ids.random());
+        let expires_at = self.world.now().plus(Duration::from_secs(7200));
+        let (tenant, user) = (TenantId::new(tenant), UserName::new(user));
+        let member = Member { tenant, user, user_id: 900, expires_at };
+        block_on(self.plane.store.add_user_key(&key, &member)).expect("a key");
+        key.reveal().to_owned()
+    }
+
+    /// Submits a job and gives its id.
+    #[track_caller]
+    pub(crate) fn submit(&self, key: &str, body: &Value) -> String {
+        self.ok(key, Ask::post("/v1/jobs/submit").json(body))["job_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The job as its owner sees it.
+    #[track_caller]
+    pub(crate) fn job(&self, key: &str, id: &str) -> Value {
+        self.ok(key, Ask::get(format!("/v1/jobs/{id}")))
+    }
+
+    /// One pass of the dispatcher.
+    #[track_caller]
+    pub(crate) fn dispatch(&self, pool: &str) {
+        block_on(dispatcher::ring(&self.plane, &PoolId::new(pool))).expect("a pass");
+    }
+
+    /// One step of a launch.
+    pub(crate) fn step(&self, handler: &str, id: &str, more: &Value) -> Result<Value, launcher::StepError> {
+        let mut input = json!({"tenant": TENANT, "workload": id});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            input[name] = value.clone();
+        }
+        block_on(launcher::step(&self.plane, handler, input))
+    }
+
+    /// What the launcher does about a reconcile message.
+    #[track_caller]
+    pub(crate) fn reconcile(&self, id: &str) {
+        let id = id.parse::<WorkloadId>().expect("an id");
+        block_on(launcher::reconcile(&self.plane, &TenantId::new(TENANT), id)).expect("a reconciliation");
+    }
+
+    /// Has a placed job's machine made, and gives the token that its agent is started with.
+    #[track_caller]
+    pub(crate) fn provision(&self, id: &str) -> String {
+        self.step("Provision", id, &json!({})).expect("a machine");
+        self.step("AwaitBoot", id, &json!({"token": format!("boot of {id}")})).expect("a token kept");
+        let instances = self.world.instances();
+        let made = instances.iter().rfind(|one| one.order.workload.to_string() == id).expect("an instance");
+        made.order.enroll_token.reveal().to_owned()
+    }
+
+    /// Has a provisioned job's agent call in, and gives its session.
+    #[track_caller]
+    pub(crate) fn enroll(&self, token: &str) -> Agent {
+        let session = mint(KeyKind::Session, &self.plane.ports.ids.random());
+        let body = json!({"session": session.hash().as_str(), "version": "0.1.0"});
+        self.ok(token, Ask::post("/agent/v1/enroll").json(&body));
+        Agent { session: session.reveal().to_owned() }
+    }
+
+    /// Launches a placed job until it is active.
+    #[track_caller]
+    pub(crate) fn launch(&self, id: &str) -> Agent {
+        let agent = self.enroll(&self.provision(id));
+        self.step("AwaitReady", id, &json!({"token": format!("ready of {id}")})).expect("a token kept");
+        agent.sync(self, &report("ready"));
+        self.step("Activate", id, &json!({})).expect("active");
+        agent
+    }
+
+    /// A sweep.
+    #[track_caller]
+    pub(crate) fn sweep(&self) -> sweeper::Swept {
+        block_on(sweeper::sweep(&self.plane)).expect("a sweep")
+    }
+
+    /// A job of `key`'s holder at `stage`. Time passes for some, so that keys may have expired.
+    #[track_caller]
+    pub(crate) fn job_at(&self, stage: Stage, key: &str) -> String {
+        let id = self.submit(key, &small());
+        if !matches!(stage, Stage::Queued | Stage::Cancelled) {
+            self.dispatch(A10G);
+        }
+        let cancel = || self.ok(key, Ask::post(format!("/v1/jobs/{id}/cancel")));
+        match stage {
+            Stage::Queued | Stage::Placed => {}
+            Stage::Booting => drop(self.enroll(&self.provision(&id))),
+            Stage::Active => drop(self.launch(&id)),
+            Stage::Cancelled => drop(cancel()),
+            Stage::Draining => {
+                self.launch(&id);
+                cancel();
+            }
+            Stage::Expired => {
+                self.launch(&id);
+                self.pass(3600);
+                self.sweep();
+                self.end(&id);
+            }
+            Stage::Failed => {
+                let why = json!({"error": {"Error": "Fleet.Refused", "Cause": "no such image"}});
+                self.step("Undo", &id, &why).expect("undone");
+            }
+        }
+        id
+    }
+
+    /// Ends what a draining job runs, grace and all.
+    #[track_caller]
+    pub(crate) fn end(&self, id: &str) {
+        self.pass(130);
+        self.reconcile(id);
+        self.pass(31);
+        self.reconcile(id);
+    }
+
+    /// What has been written or sent since the last look: nothing, after a refusal.
+    pub(crate) fn effects(&self, since: u64) -> Vec<String> {
+        let written = self.embedded.meter().take().into_iter().filter(|call| call.writes > 0.0);
+        let written = written.map(|call| format!("{:?}", call.touches));
+        let quiet = ["store.", "identity.", "vault.", "queue.healthy"];
+        let calls = self.world.log().into_iter().skip(usize::try_from(since).expect("a count"));
+        let sent = calls.map(|call| call.label).filter(|label| !quiet.iter().any(|quiet| label.starts_with(quiet)));
+        written.chain(sent).collect()
+    }
+}
+
+/// A node's agent.
+pub(crate) struct Agent {
+    pub(crate) session: String,
+}
+
+impl Agent {
+    #[track_caller]
+    pub(crate) fn sync(&self, bench: &Bench, report: &Value) -> Value {
+        bench.ok(&self.session, Ask::post("/agent/v1/sync").json(report))
+    }
+
+    /// Ships lines of the job's log, all of one moment.
+    #[track_caller]
+    pub(crate) fn log(&self, bench: &Bench, sequence: u64, lines: &[&str]) {
+        let at = bench.world.now().to_string();
+        let lines = lines.iter().map(|text| json!({"at": at, "stream": "stdout", "text": text})).collect::<Vec<_>>();
+        bench.ok(&self.session, Ask::post("/agent/v1/logs").json(&json!({"sequence": sequence, "lines": lines})));
+    }
+}
+
+/// What an agent reports whose command runs.
+pub(crate) fn report(progress: &str) -> Value {
+    json!({
+        "applied": 0, "progress": progress, "main": {"state": "running"}, "jupyter": {"state": "off"}, "notes": [],
+        "next_session": null
+    })
+}
+
+/// Credentials that the identity service takes, as `name`.
+pub(crate) fn credentials(name: &str) -> Value {
+    json!({
+        "aws_access_key_id": "ASIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "aws_session_token": format!("local:{name}")
+    })
+}
+
+/// The smallest job: one A10G for an hour.
+pub(crate) fn small() -> Value {
+    json!({"image": "busybox", "instance_type": "g5.xlarge", "duration_hours": 1})
+}
+
+/// A key that nobody was given.
+pub(crate) fn stray(kind: KeyKind) -> Secret {
+    mint(kind, &[7; 32])
+}
+
+/// Asks a plane, as part of a task or by itself.
+pub(crate) async fn answer(plane: &Plane, ask: Ask) -> Answer {
+    let response = super::router(plane).oneshot(ask.request()).await.expect("routers are infallible");
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+}
