@@ -8,7 +8,10 @@ use domain::{
     lifecycle::State as Life,
 };
 use serde::Deserialize;
-use store::{StoreError, workloads::{Session, Write}};
+use store::{
+    StoreError,
+    workloads::{Session, Write},
+};
 use utoipa::ToSchema;
 use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
 

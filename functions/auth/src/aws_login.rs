@@ -70,7 +70,8 @@ pub(crate) async fn aws_login(
         IdentityError::Unavailable => Error::Unavailable("AWS cannot be asked: try again", 5),
     })?;
     let admitted = plane.settings.login.admit(&caller);
-    let (tenant, user) = admitted.ok_or(Error::Forbidden("This AWS role may not log in here: ask whoever runs this installation"))?;
+    let (tenant, user) =
+        admitted.ok_or(Error::Forbidden("This AWS role may not log in here: ask whoever runs this installation"))?;
     let now = plane.ports.clock.now();
     let user_id = plane.store.user_id(&tenant, &user, now).await?;
     let ttl_hours = plane.settings.policy.key_ttl_hours;

@@ -19,7 +19,8 @@ pub async fn ring(plane: &Plane, pool: &PoolId) -> Result<(), WorkError> {
     let waiting = plane.store.waiting(pool, A_PASS).await?;
     let decided = placement::decide(&view.nodes, &waiting);
     let placed = u64::try_from(decided.len()).unwrap_or(u64::MAX);
-    let whole_page = !waiting.is_empty() && decided.len() == waiting.len() && waiting.len() >= usize::try_from(A_PASS).unwrap_or(0);
+    let whole_page =
+        !waiting.is_empty() && decided.len() == waiting.len() && waiting.len() >= usize::try_from(A_PASS).unwrap_or(0);
     for place in decided {
         if !book(plane, &place).await? {
             // Somebody else was here: what was decided on is no longer so.

@@ -17,8 +17,6 @@ pub(crate) async fn cancel_job(
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {
     let wording = Wording { action: "cancel", message: "Cancellation request submitted".to_owned() };
-    perform(&plane, &member, job, &command, wording, |held, now| {
-        Ok((held.cancel(member.user.as_str(), now)?, None))
-    })
-    .await
+    perform(&plane, &member, job, &command, wording, |held, now| Ok((held.cancel(member.user.as_str(), now)?, None)))
+        .await
 }

@@ -34,7 +34,8 @@ pub(crate) async fn extend_job(
     command: Command<Extension>,
 ) -> Result<Json<ActionAccepted>, Error> {
     let number = command.input.extension_hours;
-    let hours = Hours::from_number(number).ok_or_else(|| Error::field("extension_hours", "Give a positive number of hours"))?;
+    let hours =
+        Hours::from_number(number).ok_or_else(|| Error::field("extension_hours", "Give a positive number of hours"))?;
     let wording = Wording { action: "extend", message: format!("Extension request submitted for {number} hours") };
     perform(&plane, &member, job, &command, wording, |held, now| {
         Ok((held.extend(hours, &plane.settings.policy, now)?, None))

@@ -102,7 +102,16 @@ pub(crate) async fn get_job_logs(
     }
     let place = resumed.or(lines.back().map(|(place, _)| *place)).unwrap_or_default();
     let now = plane.ports.clock.now();
-    let follower = Follower { tenant: held.tenant, job, waiting: lines, place, until: now.plus(LONGEST), spoke: now, over: false, plane };
+    let follower = Follower {
+        tenant: held.tenant,
+        job,
+        waiting: lines,
+        place,
+        until: now.plus(LONGEST),
+        spoke: now,
+        over: false,
+        plane,
+    };
     let events = futures::stream::unfold(follower, async |mut follower| {
         let event = follower.next().await?;
         Some((Ok::<_, Infallible>(event), follower))
@@ -209,7 +218,10 @@ impl Follower {
             Ok(batches) => {
                 let key = |place: Place| (place.attempt, place.sequence, place.line);
                 let seen = if self.place == Place::default() { None } else { Some(key(self.place)) };
-                let fresh = batches.into_iter().flat_map(placed).filter(|(place, _)| seen.is_none_or(|seen| key(*place) > seen));
+                let fresh = batches
+                    .into_iter()
+                    .flat_map(placed)
+                    .filter(|(place, _)| seen.is_none_or(|seen| key(*place) > seen));
                 self.waiting.extend(fresh);
                 self.place = self.waiting.back().map_or(self.place, |(place, _)| *place);
             }

@@ -71,7 +71,8 @@ impl Wanted {
         if self.offset > Self::DEEPEST {
             return Err(out_of_range("offset", "offset is at most 100000", self.offset));
         }
-        let names = self.status.iter().flat_map(|names| names.split(',')).map(str::trim).filter(|name| !name.is_empty());
+        let names =
+            self.status.iter().flat_map(|names| names.split(',')).map(str::trim).filter(|name| !name.is_empty());
         let status = |name: &str| {
             let known = STATUSES.into_iter().find(|status| status.name() == name);
             // The reference's examples ask for `pending`, which is a job that no dispatcher has seen: it shows as queued.
@@ -79,7 +80,12 @@ impl Wanted {
             known.ok_or_else(|| {
                 let all = STATUSES.map(JobStatus::name).join(", ");
                 let loc = vec!["query".into(), "status".into()];
-                let problem = Problem { kind: "value_error", loc, msg: format!("status is one of {all}"), input: Some(json!(name)) };
+                let problem = Problem {
+                    kind: "value_error",
+                    loc,
+                    msg: format!("status is one of {all}"),
+                    input: Some(json!(name)),
+                };
                 Error::Invalid(vec![problem])
             })
         };

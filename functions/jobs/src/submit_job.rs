@@ -138,7 +138,10 @@ impl Submit {
     fn spec(&self, plane: &Plane) -> Result<Spec, Error> {
         if self.disk_name.is_some() || self.disk_size_gb.is_some() {
             let field = if self.disk_name.is_some() { "disk_name" } else { "disk_size_gb" };
-            return Err(Error::field(field, "Disks are not offered yet: leave it out, and copy results away before the job ends"));
+            return Err(Error::field(
+                field,
+                "Disks are not offered yet: leave it out, and copy results away before the job ends",
+            ));
         }
         let (kind, pool) = self.offered(&plane.settings.pools)?;
         let gpu_count = self.gpu_count.unwrap_or(kind.gpus);
@@ -148,7 +151,10 @@ impl Submit {
         }
         if gpu_count > pool.max_per_node {
             let most = pool.max_per_node;
-            return Err(Error::field("gpu_count", format!("No node here has more than {most} GPU(s) of type {}: ask for at most {most}", kind.gpu)));
+            return Err(Error::field(
+                "gpu_count",
+                format!("No node here has more than {most} GPU(s) of type {}: ask for at most {most}", kind.gpu),
+            ));
         }
         let highest = plane.settings.policy.highest_priority;
         let priority = self.priority.unwrap_or(highest);
@@ -182,12 +188,19 @@ impl Submit {
     }
 
     fn check_sizes(&self) -> Result<(), Error> {
-        if self.command.as_ref().is_some_and(|command| command.reveal().len() > LONGEST_COMMAND || command.reveal().contains('\0')) {
+        if self
+            .command
+            .as_ref()
+            .is_some_and(|command| command.reveal().len() > LONGEST_COMMAND || command.reveal().contains('\0'))
+        {
             return Err(Error::field("command", format!("A command has at most {LONGEST_COMMAND} bytes, and no NUL")));
         }
         let size = self.env_vars.iter().map(|(name, value)| name.as_str().len() + value.reveal().len()).sum::<usize>();
         if size > LARGEST_ENVIRONMENT || self.env_vars.values().any(|value| value.reveal().contains('\0')) {
-            return Err(Error::field("env_vars", format!("The environment has at most {LARGEST_ENVIRONMENT} bytes in all, and no NUL")));
+            return Err(Error::field(
+                "env_vars",
+                format!("The environment has at most {LARGEST_ENVIRONMENT} bytes in all, and no NUL"),
+            ));
         }
         if self.ssh_public_keys.len() > MOST_KEYS {
             return Err(Error::field("ssh_public_keys", format!("At most {MOST_KEYS} keys")));
@@ -218,7 +231,8 @@ impl Submit {
 
     fn people(&self) -> Option<People> {
         let github = self.github_user.iter().map(|name| (name.clone(), Fetch::Wanted)).collect::<BTreeMap<_, _>>();
-        (!github.is_empty() || !self.ssh_public_keys.is_empty()).then(|| People { keys: self.ssh_public_keys.clone(), github })
+        (!github.is_empty() || !self.ssh_public_keys.is_empty())
+            .then(|| People { keys: self.ssh_public_keys.clone(), github })
     }
 
     /// The dispatcher is told; and where keys are to be fetched, the launcher is, so that they are there before the job is.

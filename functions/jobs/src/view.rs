@@ -69,7 +69,8 @@ impl Job {
         };
         let reachable = matches!(workload.state, State::Active | State::Draining);
         let address = workload.address.as_ref().filter(|_| reachable);
-        let jupyter_url = address.filter(|_| workload.jupyter.ready).map(|at| format!("http://127.0.0.1:{}/lab", at.jupyter_port));
+        let jupyter_url =
+            address.filter(|_| workload.jupyter.ready).map(|at| format!("http://127.0.0.1:{}/lab", at.jupyter_port));
         Ok(Self {
             job_id: workload.id,
             reservation_id: workload.id,

@@ -10,7 +10,10 @@ use cloud::{PortError, TaskToken, VaultError};
 use domain::{Refusal, TenantId, Workload, WorkloadId, lifecycle::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Plane, StoreError, WorkError, workloads::{WaitingStep, Write}};
+use store::{
+    Plane, StoreError, WorkError,
+    workloads::{WaitingStep, Write},
+};
 
 /// Every handler that the launch document may name.
 pub const HANDLERS: [&str; 5] = ["Provision", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
@@ -103,7 +106,8 @@ struct LaunchError {
 /// # Errors
 /// With the name that the document's Retry and Catch match.
 pub async fn step(plane: &Plane, handler: &str, payload: Value) -> Result<Value, StepError> {
-    let input: Input = serde_json::from_value(payload).map_err(|error| StepError::new("Launch.Input", error.to_string()))?;
+    let input: Input =
+        serde_json::from_value(payload).map_err(|error| StepError::new("Launch.Input", error.to_string()))?;
     match (handler, input.token) {
         ("Provision", None) => provision::provision(plane, &input.tenant, input.workload).await,
         ("AwaitBoot", Some(token)) => await_step(plane, &input.tenant, input.workload, "boot", token).await,

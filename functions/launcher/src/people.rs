@@ -43,7 +43,13 @@ async fn ask(plane: &Plane, name: &GithubName) -> (Fetch, String) {
 }
 
 /// Writes what came of it, unless the person is no longer wanted.
-async fn keep(plane: &Plane, workload: &Workload, name: &GithubName, fetched: &Fetch, message: &str) -> Result<(), WorkError> {
+async fn keep(
+    plane: &Plane,
+    workload: &Workload,
+    name: &GithubName,
+    fetched: &Fetch,
+    message: &str,
+) -> Result<(), WorkError> {
     for _ in 0..crate::ATTEMPTS {
         let Some(held) = plane.store.workload(&workload.tenant, workload.id).await? else { return Ok(()) };
         let mut people = plane.store.people(&held.tenant, held.id).await?;

@@ -76,7 +76,8 @@ async fn order(plane: &Plane, workload: &Workload) -> Result<Order, StepError> {
     let (tenant, id) = (&workload.tenant, workload.id);
     let missing = || StepError::new("Store.Failed", "the attempt's row is missing");
     let attempt = plane.store.attempt(tenant, id).await?.ok_or_else(missing)?;
-    let enroll_token: Secret = plane.ports.vault.open(&sealed_with(tenant, id, "enroll"), &attempt.sealed_token).await?;
+    let enroll_token: Secret =
+        plane.ports.vault.open(&sealed_with(tenant, id, "enroll"), &attempt.sealed_token).await?;
     Ok(Order {
         tenant: tenant.clone(),
         workload: id,

@@ -24,7 +24,8 @@ pub(crate) async fn swagger_index() -> Redirect {
 }
 
 /// Nothing but our own files: Swagger UI writes styles into its page, and draws with data images.
-const SWAGGER: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+const SWAGGER: &str =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
 /// Redoc is one page with its program in it, which searches in a worker.
 const REDOC: &str = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; worker-src blob:; frame-ancestors 'none'";
 

@@ -42,10 +42,7 @@ pub(crate) async fn get_api_info(State(plane): State<Plane>) -> Json<ApiInfo> {
         version: plane.settings.version,
         docs: "/docs",
         health: "/health",
-        auth: AuthInfo {
-            aws_login: "/v1/auth/aws-login",
-            description: "Use AWS credentials to obtain an API key",
-        },
+        auth: AuthInfo { aws_login: "/v1/auth/aws-login", description: "Use AWS credentials to obtain an API key" },
         endpoints: Endpoints {
             jobs: "/v1/jobs",
             disks: "/v1/disks",

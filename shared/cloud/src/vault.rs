@@ -31,7 +31,10 @@ impl SealContext {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let parts = [self.tenant.as_str(), &self.row, self.purpose];
-        parts.iter().flat_map(|part| [&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes(), part.as_bytes()].concat()).collect()
+        parts
+            .iter()
+            .flat_map(|part| [&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes(), part.as_bytes()].concat())
+            .collect()
     }
 }
 
@@ -117,13 +120,19 @@ mod tests {
 
     #[test]
     fn sealed_texts_open_only_where_they_belong() {
-        let context = |tenant: &str, row: &str, purpose| SealContext { tenant: TenantId::new(tenant), row: row.into(), purpose };
+        let context =
+            |tenant: &str, row: &str, purpose| SealContext { tenant: TenantId::new(tenant), row: row.into(), purpose };
         let vault = KeyVault::new([1; 32], Arc::new(OsIds));
         let home = context("a", "row", "env");
         let sealed = block_on(vault.seal(&home, &Secret::new("hunter2"))).unwrap();
         assert!(!sealed.contains("hunter2"));
         assert_eq!(block_on(vault.open(&home, &sealed)).unwrap().reveal(), "hunter2");
-        for other in [context("b", "row", "env"), context("a", "row2", "env"), context("a", "row", "token"), context("ar", "ow", "env")] {
+        for other in [
+            context("b", "row", "env"),
+            context("a", "row2", "env"),
+            context("a", "row", "token"),
+            context("ar", "ow", "env"),
+        ] {
             assert_eq!(block_on(vault.open(&other, &sealed)), Err(VaultError::Forged));
         }
         let other_key = KeyVault::new([2; 32], Arc::new(OsIds));

@@ -66,14 +66,9 @@ impl Gpu {
             Self::A100x80 => big_a100,
             Self::RtxPro4500 => has("PRO") && has("4500"),
             Self::RtxPro6000 => has("PRO") && has("6000"),
-            Self::A10g
-            | Self::B200
-            | Self::B300
-            | Self::H100
-            | Self::H200
-            | Self::L4
-            | Self::L40s
-            | Self::T4 => has(&gpu.slug().to_ascii_uppercase()),
+            Self::A10g | Self::B200 | Self::B300 | Self::H100 | Self::H200 | Self::L4 | Self::L40s | Self::T4 => {
+                has(&gpu.slug().to_ascii_uppercase())
+            }
         })
     }
 }

@@ -118,7 +118,14 @@ mod tests {
         check("arn:aws:sts::308535385114:assumed-role/builder/x", None);
         check("arn:aws:iam::308535385114:user/jschmidt", None);
         check("arn:aws:sts::308535385114:federated-user/jschmidt", None);
-        for arn in ["", "arn", &format!("{sso}/"), &format!("{sso}/a/b"), sso, "arn:aws:sts:us-east-1:308535385114:assumed-role/Builder/x"] {
+        for arn in [
+            "",
+            "arn",
+            &format!("{sso}/"),
+            &format!("{sso}/a/b"),
+            sso,
+            "arn:aws:sts:us-east-1:308535385114:assumed-role/Builder/x",
+        ] {
             check(arn, None);
         }
     }

@@ -112,7 +112,11 @@ mod tests {
             &["a", "jeanschmidt", "a-b-c", &long[..39]],
             &["", "-a", "a-", "a--b", "a b", "a/b", "../x", "a.b", "é", &long[..40]],
         );
-        check(EnvName::parse, &["A", "_", "WANDB_API_KEY", "a1"], &["", "1A", "A-B", "A=B", "A B", "LD_PRELOAD", "SLIPWAY_X", "É", &long]);
+        check(
+            EnvName::parse,
+            &["A", "_", "WANDB_API_KEY", "a1"],
+            &["", "1A", "A-B", "A=B", "A B", "LD_PRELOAD", "SLIPWAY_X", "É", &long],
+        );
         check(
             ImageName::parse,
             &["pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime", "a", "r.io:5000/a/b@sha256:00"],

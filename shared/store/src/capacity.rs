@@ -108,11 +108,16 @@ fn counts_sk(workload: WorkloadId) -> String {
 }
 
 /// Adds to `transaction` what a workload's step from one state to another does to the ledger.
-pub(crate) fn account(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Workload) -> Result<(), StoreError> {
+pub(crate) fn account(
+    transaction: &mut Transaction<'_>,
+    from: Option<State>,
+    workload: &Workload,
+) -> Result<(), StoreError> {
     let to = workload.state;
     let pool = workload.pool();
     if from.is_none() {
-        let waiting = QueueRow { tenant: workload.tenant.clone(), workload: workload.id, gpus: workload.spec.gpu_count };
+        let waiting =
+            QueueRow { tenant: workload.tenant.clone(), workload: workload.id, gpus: workload.spec.gpu_count };
         let item = row((&queue_pk(pool), &queue_sk(workload)), &waiting)?;
         transaction.put(Guard::Version, Table::Capacity, item, None)?;
     } else if from == Some(State::Queued) && to != State::Queued {
@@ -130,7 +135,8 @@ fn hold(transaction: &mut Transaction<'_>, workload: &Workload, take: bool) -> R
     let Some(node) = &workload.node else { return Err(StoreError::Broken("GPUs are held on no node".to_owned())) };
     let (pk, sk) = (pool_pk(workload.pool()), node_sk(node));
     let gpus = i64::from(workload.spec.gpu_count);
-    let values = [(":change", number(if take { -gpus } else { gpus })), (":gpus", number(gpus)), (":no", false_value())];
+    let values =
+        [(":change", number(if take { -gpus } else { gpus })), (":gpus", number(gpus)), (":no", false_value())];
     if take {
         let room = Some("free >= :gpus AND cordoned = :no");
         return transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD free :change", room), &values);
@@ -161,8 +167,9 @@ fn count(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Work
     let mut sums = Vec::new();
     let mut values = Vec::new();
     let gpus = i64::from(workload.spec.gpu_count);
-    for (name, sign, one, all) in
-        [(before, -1, ":less", ":less_gpus"), (after, 1, ":more", ":more_gpus")].into_iter().filter_map(|(name, sign, one, all)| Some((name?, sign, one, all)))
+    for (name, sign, one, all) in [(before, -1, ":less", ":less_gpus"), (after, 1, ":more", ":more_gpus")]
+        .into_iter()
+        .filter_map(|(name, sign, one, all)| Some((name?, sign, one, all)))
     {
         sums.push(format!("{name} {one}"));
         values.push((one, number(sign)));
@@ -172,7 +179,13 @@ fn count(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Work
         }
     }
     let (pk, sk) = (pool_pk(workload.pool()), counts_sk(workload.id));
-    transaction.update(Guard::Version, Table::Capacity, (&pk, &sk), (&format!("ADD {}", sums.join(", ")), None), &values)
+    transaction.update(
+        Guard::Version,
+        Table::Capacity,
+        (&pk, &sk),
+        (&format!("ADD {}", sums.join(", ")), None),
+        &values,
+    )
 }
 
 impl Store {
@@ -261,7 +274,6 @@ impl Store {
 
 impl PoolCounts {
     fn add(&mut self, item: &Item) {
-
         let sum = |before: u64, name| before.saturating_add_signed(count_of(item, name));
         self.queued = sum(self.queued, "queued");
         self.queued_gpus = sum(self.queued_gpus, "queued_gpus");

@@ -100,7 +100,9 @@ impl Embedded {
         };
         match verdict {
             Verdict::Proceed => respond(self.run(&action, &body)),
-            Verdict::Stale if body.contains("\"IndexName\"") => respond(Ok(json!({"Items": [], "Count": 0}).to_string())),
+            Verdict::Stale if body.contains("\"IndexName\"") => {
+                respond(Ok(json!({"Items": [], "Count": 0}).to_string()))
+            }
             // Base tables are read strongly, so they are never stale.
             Verdict::Stale => respond(self.run(&action, &body)),
             Verdict::FailBefore(failure) => fail(failure, &action, &body),
@@ -125,7 +127,8 @@ impl Embedded {
     /// Runs one action and counts what it consumed.
     fn run(&self, action: &str, body: &str) -> Result<String, DynoxideError> {
         let asked = body.replacen('{', "{\"ReturnConsumedCapacity\":\"TOTAL\",", 1);
-        let counted = ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"].contains(&action);
+        let counted =
+            ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"].contains(&action);
         let answer = dispatch(&self.database, action, if counted { &asked } else { body })?;
         self.meter.record(action, body, &answer);
         Ok(answer)

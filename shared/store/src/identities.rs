@@ -172,7 +172,11 @@ impl KeyRow {
 }
 
 /// Spends a one-time token on a session, unless it was spent on another.
-pub(crate) fn spend(transaction: &mut Transaction<'_>, token: &SecretHash, session: &SecretHash) -> Result<(), StoreError> {
+pub(crate) fn spend(
+    transaction: &mut Transaction<'_>,
+    token: &SecretHash,
+    session: &SecretHash,
+) -> Result<(), StoreError> {
     let unspent = "attribute_exists(pk) AND (attribute_not_exists(spent_on) OR spent_on = :session)";
     let values = [(":session", text(session.as_str()))];
     let key = key_pk(token);
@@ -250,7 +254,12 @@ impl Store {
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn add_session(&self, session: &SecretHash, holder: &AgentKey, until: Timestamp) -> Result<(), StoreError> {
+    pub async fn add_session(
+        &self,
+        session: &SecretHash,
+        holder: &AgentKey,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.transaction();
         let row = KeyRow { holder: Holder::Session(holder.clone()), expires_at: until, revoked_at: None };
         row.add_to(&mut transaction, session)?;
@@ -269,7 +278,12 @@ impl Store {
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn claimed(&self, tenant: &TenantId, key: &SecretHash, now: Timestamp) -> Result<Option<Claimed>, StoreError> {
+    pub async fn claimed(
+        &self,
+        tenant: &TenantId,
+        key: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, StoreError> {
         let item = self.get_row(Table::Identity, (&claim_pk(tenant, key), ONLY)).await?;
         let claimed = item.map(value::<Claimed>).transpose()?;
         Ok(claimed.filter(|claimed| now < claimed.expires_at))

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use cloud::Ports;
-use domain::{
-    PoolId, SecretHash, gpu::Gpu, identity::LoginTable, message::Message, policy::Policy, workload::Change,
-};
+use domain::{PoolId, SecretHash, gpu::Gpu, identity::LoginTable, message::Message, policy::Policy, workload::Change};
 
 use crate::{
     Store, StoreError,

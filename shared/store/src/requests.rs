@@ -46,7 +46,10 @@ impl Store {
     }
 
     /// Repeats `request` while the answer is *come again*.
-    pub(crate) async fn retrying<T, E, R, F>(&self, request: impl Fn() -> F) -> Result<Result<T, SdkError<E, R>>, StoreError>
+    pub(crate) async fn retrying<T, E, R, F>(
+        &self,
+        request: impl Fn() -> F,
+    ) -> Result<Result<T, SdkError<E, R>>, StoreError>
     where
         F: Future<Output = Result<T, SdkError<E, R>>>,
         E: ProvideErrorMetadata + std::fmt::Debug,
@@ -118,7 +121,8 @@ impl Store {
     pub(crate) async fn page(&self, table: Table, range: &Range<'_>) -> Result<Page, StoreError> {
         let (name, value) = range.hash;
         let mut condition = format!("{name} = :hash");
-        let mut request = self.client.query().table_name(self.name(table)).expression_attribute_values(":hash", text(value));
+        let mut request =
+            self.client.query().table_name(self.name(table)).expression_attribute_values(":hash", text(value));
         if let Some((sort, values)) = &range.condition {
             condition = format!("{condition} AND {sort}");
             for (name, value) in values {

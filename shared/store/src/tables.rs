@@ -41,7 +41,9 @@ impl Table {
     }
 
     /// Its indexes: name, hash key, range key with its type, and what is projected.
-    const fn indexes(self) -> &'static [(&'static str, &'static str, (&'static str, ScalarAttributeType), ProjectionType)] {
+    const fn indexes(
+        self,
+    ) -> &'static [(&'static str, &'static str, (&'static str, ScalarAttributeType), ProjectionType)] {
         match self {
             Self::Workloads => &[
                 (DUE, "due_pk", ("due_at", ScalarAttributeType::N), ProjectionType::KeysOnly),

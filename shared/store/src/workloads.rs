@@ -204,14 +204,21 @@ impl Store {
                 seen.look_at(workload, wanted, (limit, offset));
             }
             let page_full = seen.page.len() >= limit;
-            let counted = if statuses.is_empty() || !live_in_part { page_full } else { seen.live >= counts.live && page_full };
+            let counted =
+                if statuses.is_empty() || !live_in_part { page_full } else { seen.live >= counts.live && page_full };
             let all_seen = seen.matched >= counts.most_of(statuses) && seen.live >= counts.live_if(live_in_part);
             match page.next {
                 Some(next) if !(counted || all_seen) => range.start = Some(next),
                 _ => break,
             }
         }
-        let live = if live_in_part { seen.live_matched } else if statuses.is_empty() { counts.live } else { 0 };
+        let live = if live_in_part {
+            seen.live_matched
+        } else if statuses.is_empty() {
+            counts.live
+        } else {
+            0
+        };
         let total = (live + counts.over(statuses)).max(seen.matched);
         Ok(Listed { workloads: seen.page, total })
     }
@@ -240,7 +247,10 @@ impl Store {
         let Some(item) = self.get_row(Table::Workloads, (&key.pk, &key.sk)).await? else { return Ok(Vec::new()) };
         let outbox = item.get("outbox").and_then(|outbox| outbox.as_s().ok());
         let parsed = outbox.map(|text| serde_json::from_str::<Outbox>(text)).transpose();
-        Ok(parsed.map_err(|error| StoreError::Broken(error.to_string()))?.map(|outbox| outbox.messages).unwrap_or_default())
+        Ok(parsed
+            .map_err(|error| StoreError::Broken(error.to_string()))?
+            .map(|outbox| outbox.messages)
+            .unwrap_or_default())
     }
 
     /// Marks an outbox as sent.
@@ -293,7 +303,11 @@ impl Counts {
 
     /// How many have ended with one of `statuses`, or at all when there are none.
     fn over(&self, statuses: &[JobStatus]) -> u64 {
-        let ended = [(JobStatus::Expired, self.expired), (JobStatus::Cancelled, self.cancelled), (JobStatus::Failed, self.failed)];
+        let ended = [
+            (JobStatus::Expired, self.expired),
+            (JobStatus::Cancelled, self.cancelled),
+            (JobStatus::Failed, self.failed),
+        ];
         let wanted = ended.into_iter().filter(|(status, _)| statuses.is_empty() || statuses.contains(status));
         wanted.map(|(_, count)| count).sum()
     }

@@ -120,7 +120,11 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
             }
             source = cause.source();
         }
-        if error.to_string().contains("length limit exceeded") { Error::TooLarge } else { Error::BadRequest("The body was cut off".into()) }
+        if error.to_string().contains("length limit exceeded") {
+            Error::TooLarge
+        } else {
+            Error::BadRequest("The body was cut off".into())
+        }
     })
 }
 

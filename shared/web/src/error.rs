@@ -173,8 +173,12 @@ impl From<Refusal> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Moved | StoreError::NoRoom => Self::Conflict("It was changed by somebody else at the same time: try again".into()),
-            StoreError::TooManyJobs => Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into()),
+            StoreError::Moved | StoreError::NoRoom => {
+                Self::Conflict("It was changed by somebody else at the same time: try again".into())
+            }
+            StoreError::TooManyJobs => {
+                Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into())
+            }
             StoreError::Contended => Self::Unavailable("Too busy: try again", 1),
             StoreError::Broken(why) => Self::Internal(why),
             // Whoever lost a race for an idempotency key is answered as whoever comes later.

@@ -32,7 +32,8 @@ impl<S: Send + Sync, T: Identified> FromRequestParts<S> for Id<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let unknown = || Error::NotFound(T::UNKNOWN);
-        let Path(names) = Path::<HashMap<String, String>>::from_request_parts(parts, state).await.map_err(|_unreadable| unknown())?;
+        let Path(names) =
+            Path::<HashMap<String, String>>::from_request_parts(parts, state).await.map_err(|_unreadable| unknown())?;
         names.get(T::PARAMETER).and_then(|text| text.parse().ok()).map(Self).ok_or_else(unknown)
     }
 }

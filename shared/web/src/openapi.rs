@@ -29,8 +29,10 @@ pub fn base(version: &str) -> Api {
     api.info.version = version.to_owned();
     api.info.contact = None;
     let components = api.components.get_or_insert_default();
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A user key, from a login.")).build();
-    let agent = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A node's token or session.")).build();
+    let bearer =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A user key, from a login.")).build();
+    let agent =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A node's token or session.")).build();
     components.add_security_scheme("user_key", SecurityScheme::Http(bearer));
     components.add_security_scheme("agent", SecurityScheme::Http(agent));
     let admin = ApiKey::Header(ApiKeyValue::with_description("X-Admin-Token", "The installation's admin token."));

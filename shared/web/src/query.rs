@@ -23,7 +23,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Checked<T> {
 fn refuse(text: &str) -> Error {
     let what = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
     let (name, msg) = what.split_once(": ").unwrap_or(("query", what));
-    let kind = if msg.starts_with("unknown field") || what.starts_with("unknown field") { "extra_forbidden" } else { "value_error" };
+    let kind = if msg.starts_with("unknown field") || what.starts_with("unknown field") {
+        "extra_forbidden"
+    } else {
+        "value_error"
+    };
     let name = unknown_field(what).unwrap_or(name);
     Error::Invalid(vec![Problem { kind, loc: vec!["query".into(), name.into()], msg: msg.to_owned(), input: None }])
 }

@@ -53,7 +53,6 @@ pub struct Front {
 }
 
 /// The routes and the API document of several surfaces together.
-#[must_use]
 pub fn surfaces(version: &str, surfaces: Vec<OpenApiRouter<Plane>>) -> (Router<Plane>, Document) {
     let all = OpenApiRouter::with_openapi(openapi::base(version));
     let (router, api) = surfaces.into_iter().fold(all, OpenApiRouter::merge).split_for_parts();
@@ -63,7 +62,6 @@ pub fn surfaces(version: &str, surfaces: Vec<OpenApiRouter<Plane>>) -> (Router<P
 }
 
 /// Everything that answers HTTP, in one router.
-#[must_use]
 pub fn router(plane: Plane, parts: Vec<OpenApiRouter<Plane>>, front: Front) -> Router {
     let (router, document) = surfaces(plane.settings.version, parts);
     router
@@ -137,6 +135,8 @@ mod tests {
             assert_eq!(Hosts::Loopback.answers(host), answered, "{host}");
         }
         let listed = Hosts::Listed(vec!["gpu.example.org".into()]);
-        assert!(listed.answers("gpu.example.org:443") && listed.answers("GPU.example.org") && !listed.answers("localhost"));
+        assert!(
+            listed.answers("gpu.example.org:443") && listed.answers("GPU.example.org") && !listed.answers("localhost")
+        );
     }
 }

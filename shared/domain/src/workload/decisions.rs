@@ -202,8 +202,7 @@ impl Workload {
             | State::HealthCheck
             | State::Active => {
                 // Before the agent has called in there is nothing that could end gracefully.
-                let grace =
-                    if self.usage.started_at.is_some() { policy::SHORT_GRACE } else { Duration::ZERO };
+                let grace = if self.usage.started_at.is_some() { policy::SHORT_GRACE } else { Duration::ZERO };
                 let ending = Ending { cause, reason, kill_at: now.plus(grace), left_at: None };
                 self.stepped(Step::Drain, kind, message, by, now, |next| next.ending = Some(ending))
             }
@@ -280,12 +279,7 @@ impl Workload {
     ///
     /// # Errors
     /// When it is not active, nobody of that name was added, or it is the owner.
-    pub fn remove_user(
-        &self,
-        people: &People,
-        name: &GithubName,
-        now: Timestamp,
-    ) -> Result<(Change, People), Refusal> {
+    pub fn remove_user(&self, people: &People, name: &GithubName, now: Timestamp) -> Result<(Change, People), Refusal> {
         self.running("removing a user", now)?;
         if self.spec.github_user.as_ref() == Some(name) {
             return Err(Refusal::OwnerStays(name.as_str().to_owned()));
@@ -379,9 +373,7 @@ impl Workload {
             | State::InstanceReady
             | State::Installing
             | State::ModelLoading
-            | State::HealthCheck => {
-                self.fail(&format!("the phase {} took too long", self.state.name()), now).ok()
-            }
+            | State::HealthCheck => self.fail(&format!("the phase {} took too long", self.state.name()), now).ok(),
         };
         change.map_or(Due::Nothing, |change| Due::Change(Box::new(change)))
     }

@@ -39,7 +39,14 @@ fn submitted(hours: u32, end_on_exit: bool) -> Workload {
 }
 
 fn report(progress: Progress) -> Report {
-    Report { applied: 0, progress, main: MainProcess::Absent, jupyter: JupyterState::Off, notes: vec![], next_session: None }
+    Report {
+        applied: 0,
+        progress,
+        main: MainProcess::Absent,
+        jupyter: JupyterState::Off,
+        notes: vec![],
+        next_session: None,
+    }
 }
 
 /// A workload in `state`, brought there by the decisions that lead to it, one second after the other.
@@ -105,7 +112,12 @@ fn decisions() {
             };
             writeln!(table, "  {decision:<14} {words}").unwrap();
         }
-        writeln!(table, "  agent_left     {}", workload.agent_left("bye", now).map_or("no news", |c| c.workload.state.name())).unwrap();
+        writeln!(
+            table,
+            "  agent_left     {}",
+            workload.agent_left("bye", now).map_or("no news", |c| c.workload.state.name())
+        )
+        .unwrap();
     }
     insta::assert_snapshot!("decisions", table);
 }
@@ -152,7 +164,10 @@ fn expiry_warns_and_then_ends() {
         let Due::Change(change) = active.due(due) else { panic!("a warning is due") };
         assert_eq!(change.workload.state, State::Active);
         active = change.workload;
-        assert_eq!(active.warned, Some(Warned { minutes: u32::try_from(minutes).unwrap(), notice: Some(active.version) }));
+        assert_eq!(
+            active.warned,
+            Some(Warned { minutes: u32::try_from(minutes).unwrap(), notice: Some(active.version) })
+        );
     }
     assert_eq!(active.due_at(), Some(end));
     let Due::Change(change) = active.due(end) else { panic!("the end is due") };
@@ -173,7 +188,8 @@ fn extension_moves_the_end_and_the_warnings() {
     let active = in_state(State::Active, 1);
     let end = active.expires_at.unwrap();
     let Due::Change(warned) = active.due(end.minus(Duration::from_secs(60))) else { panic!("a warning is due") };
-    let extended = warned.workload.extend(Hours::whole(2), &policy, end.minus(Duration::from_secs(30))).unwrap().workload;
+    let extended =
+        warned.workload.extend(Hours::whole(2), &policy, end.minus(Duration::from_secs(30))).unwrap().workload;
     assert_eq!(extended.expires_at, Some(end.plus(Duration::from_secs(7200))));
     assert_eq!(extended.duration, Hours::whole(3));
     assert_eq!(extended.due_at(), Some(end.plus(Duration::from_secs(7200 - 1800))));
@@ -197,7 +213,9 @@ fn reports_only_move_forward() {
     assert_eq!((kinds, reported.ready), (vec!["note", "note", "health_check"], true));
     let last = &reported.changes[2].workload;
     assert_eq!(last.version, enrolled.version + 3);
-    assert!(last.report(&Report { notes: vec![note(1), note(2)], ..report(Progress::Ready) }, after(61)).changes.is_empty());
+    assert!(
+        last.report(&Report { notes: vec![note(1), note(2)], ..report(Progress::Ready) }, after(61)).changes.is_empty()
+    );
 }
 
 #[test]

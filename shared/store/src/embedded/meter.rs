@@ -58,7 +58,10 @@ fn touched(action: &str, asked: &Value) -> Vec<(String, String)> {
     let Some(items) = asked["TransactItems"].as_array() else { return vec![(action.to_owned(), table(asked))] };
     let item = |item: &Value| {
         let (kind, request) = item.as_object()?.iter().find(|(_, request)| !request.is_null())?;
-        Some((if kind == "ConditionCheck" { "ConditionCheckItem".to_owned() } else { format!("{kind}Item") }, table(request)))
+        Some((
+            if kind == "ConditionCheck" { "ConditionCheckItem".to_owned() } else { format!("{kind}Item") },
+            table(request),
+        ))
     };
     items.iter().filter_map(item).collect()
 }

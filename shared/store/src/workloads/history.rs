@@ -59,7 +59,12 @@ impl Store {
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn log_tail(&self, tenant: &TenantId, id: WorkloadId, lines: usize) -> Result<Vec<LogBatchRow>, StoreError> {
+    pub async fn log_tail(
+        &self,
+        tenant: &TenantId,
+        id: WorkloadId,
+        lines: usize,
+    ) -> Result<Vec<LogBatchRow>, StoreError> {
         let pk = partition(tenant, id);
         let bounds = vec![(":from", text("log#")), (":to", text("log#~"))];
         let mut range = Range {

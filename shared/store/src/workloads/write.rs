@@ -1,8 +1,10 @@
 //! Writing what was decided about a workload: one transaction over everything that the decision touches.
 
 use domain::{
-    SecretHash, Timestamp, Workload, lifecycle::State, policy,
+    SecretHash, Timestamp, Workload,
     job::People,
+    lifecycle::State,
+    policy,
     workload::{Change, JobStatus},
 };
 
@@ -59,7 +61,15 @@ impl<'a> Write<'a> {
     /// These changes and nothing else.
     #[must_use]
     pub fn of(changes: &'a [Change]) -> Self {
-        Self { changes, particulars: None, people: None, claim: None, attempt: None, session: None, most_live: u32::MAX }
+        Self {
+            changes,
+            particulars: None,
+            people: None,
+            claim: None,
+            attempt: None,
+            session: None,
+            most_live: u32::MAX,
+        }
     }
 }
 
@@ -91,7 +101,12 @@ impl Store {
     }
 }
 
-fn put_workload(transaction: &mut Transaction<'_>, pk: &str, before: u64, workload: &Workload) -> Result<(), StoreError> {
+fn put_workload(
+    transaction: &mut Transaction<'_>,
+    pk: &str,
+    before: u64,
+    workload: &Workload,
+) -> Result<(), StoreError> {
     let mut item = row((pk, WORKLOAD), workload)?;
     let listing = format!("{:015}#{}", workload.created_at.millis(), workload.id);
     item.insert("list_pk".to_owned(), text(owner_partition(&workload.tenant, &workload.owner)));
@@ -139,8 +154,7 @@ fn count_owner(
     let pk = owner_partition(&workload.tenant, &workload.owner);
     let key = (pk.as_str(), "counts");
     if from.is_none() {
-        let values =
-            [(":one", number(1)), (":most", number(most_live)), (":pk", text(&*pk)), (":sk", text("~"))];
+        let values = [(":one", number(1)), (":most", number(most_live)), (":pk", text(&*pk)), (":sk", text("~"))];
         let below = Some("attribute_not_exists(live) OR live < :most");
         let add = ("SET list_pk = :pk, list_sk = :sk ADD live :one", below);
         return transaction.update(Guard::Limit, Table::Workloads, key, add, &values);
@@ -151,7 +165,9 @@ fn count_owner(
     let add = match workload.status() {
         JobStatus::Expired => "ADD live :less, expired :one",
         JobStatus::Cancelled => "ADD live :less, cancelled :one",
-        JobStatus::Failed | JobStatus::Queued | JobStatus::Preparing | JobStatus::Active => "ADD live :less, failed :one",
+        JobStatus::Failed | JobStatus::Queued | JobStatus::Preparing | JobStatus::Active => {
+            "ADD live :less, failed :one"
+        }
     };
     let values = [(":less", number(-1)), (":one", number(1))];
     transaction.update(Guard::Limit, Table::Workloads, key, (add, None), &values)
@@ -177,12 +193,8 @@ fn put_cold_parts(
         let item = row((pk, PEOPLE), people)?;
         transaction.put(Guard::Version, Table::Workloads, cold(PEOPLE, item), None)?;
     }
-    let holder = AgentKey {
-        tenant: workload.tenant.clone(),
-        workload: workload.id,
-        attempt: workload.attempt,
-        spent_on: None,
-    };
+    let holder =
+        AgentKey { tenant: workload.tenant.clone(), workload: workload.id, attempt: workload.attempt, spent_on: None };
     if let Some(attempt) = write.attempt {
         let kept = AttemptRow { number: workload.attempt, sealed_token: attempt.sealed_token.clone() };
         transaction.put(Guard::Version, Table::Workloads, cold(ATTEMPT, row((pk, ATTEMPT), &kept)?), None)?;

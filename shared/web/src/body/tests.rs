@@ -53,7 +53,10 @@ fn refusals_say_where_and_what() {
         &json!({"type": "type_error", "loc": ["body", "token"], "msg": "invalid type: integer `5`, expected a string", "input": null}),
     );
     for (body, column) in [("{", 1), ("{\"image\": \"a\"} x", 16), ("nonsense", 2)] {
-        check_body(body, &json!({"type": "json_invalid", "loc": ["body", column], "msg": "JSON decode error", "input": null}));
+        check_body(
+            body,
+            &json!({"type": "json_invalid", "loc": ["body", column], "msg": "JSON decode error", "input": null}),
+        );
     }
 }
 
