@@ -10,8 +10,10 @@ pub struct Node {
     /// Its name.
     pub id: NodeId,
     /// How many GPUs it has.
+    #[serde(rename = "gpus_total")]
     pub total: u32,
     /// How many of them no workload holds.
+    #[serde(rename = "gpus_free")]
     pub free: u32,
     /// Nothing new may be placed on it.
     pub cordoned: bool,

@@ -138,10 +138,10 @@ fn hold(transaction: &mut Transaction<'_>, workload: &Workload, take: bool) -> R
     let values =
         [(":change", number(if take { -gpus } else { gpus })), (":gpus", number(gpus)), (":no", false_value())];
     if take {
-        let room = Some("free >= :gpus AND cordoned = :no");
-        return transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD free :change", room), &values);
+        let room = Some("gpus_free >= :gpus AND cordoned = :no");
+        return transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD gpus_free :change", room), &values);
     }
-    transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD free :change", None), &values[..1])
+    transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD gpus_free :change", None), &values[..1])
 }
 
 fn false_value() -> aws_sdk_dynamodb::types::AttributeValue {
@@ -204,9 +204,9 @@ impl Store {
         let change = i64::from(gpus) - i64::from(known.total);
         let values = [(":change", number(change)), (":total", number(gpus)), (":known", number(known.total))];
         let key = (pk.as_str(), sk.as_str());
-        let expression = "SET #total = :total ADD free :change".replace("#total", "total");
-        let unchanged = Some("total = :known");
-        self.update_row(Table::Capacity, key, &expression, unchanged, &values).await.map(drop)
+        let expression = "SET gpus_total = :total ADD gpus_free :change";
+        let unchanged = Some("gpus_total = :known");
+        self.update_row(Table::Capacity, key, expression, unchanged, &values).await.map(drop)
     }
 
     /// Takes a node out, if no workload holds GPUs on it; else cordons it.

@@ -42,7 +42,6 @@ pub struct AgentKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
     /// Who holds it.
-    #[serde(flatten)]
     pub holder: Holder,
     /// When it ends.
     pub expires_at: Timestamp,
@@ -132,9 +131,9 @@ impl Claim {
         };
         let mut item = row((&claim_pk(&self.tenant, &self.key), ONLY), &claimed)?;
         item.insert("ttl".to_owned(), number(claimed.expires_at.seconds()));
-        item.insert("until".to_owned(), millis(claimed.expires_at));
+        item.insert("good_until".to_owned(), millis(claimed.expires_at));
         // Time to live deletes late, so an answer that is over may still lie there.
-        let free = ("attribute_not_exists(pk) OR until <= :now", &[(":now", millis(self.at))][..]);
+        let free = ("attribute_not_exists(pk) OR good_until <= :now", &[(":now", millis(self.at))][..]);
         transaction.put(Guard::Claim, Table::Identity, item, Some(free))
     }
 }
@@ -177,10 +176,10 @@ pub(crate) fn spend(
     token: &SecretHash,
     session: &SecretHash,
 ) -> Result<(), StoreError> {
-    let unspent = "attribute_exists(pk) AND (attribute_not_exists(spent_on) OR spent_on = :session)";
+    let unspent = "attribute_exists(pk) AND (attribute_not_exists(holder.spent_on) OR holder.spent_on = :session)";
     let values = [(":session", text(session.as_str()))];
     let key = key_pk(token);
-    let expressions = ("SET spent_on = :session", Some(unspent));
+    let expressions = ("SET holder.spent_on = :session", Some(unspent));
     transaction.update(Guard::Version, Table::Identity, (&key, ONLY), expressions, &values)
 }
 
