@@ -1,7 +1,8 @@
 # The reference's quick start script, from the first start of the plane to a job that is active by itself.
 # shellcheck shell=bash
 
-check 'the plane answers within a second' eventually 1 start_plane
+start_plane
+check 'the plane answers within a second' eventually 1 answers
 
 CREDENTIALS='export AWS_ACCESS_KEY_ID=ASIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIexamplekey AWS_SESSION_TOKEN=local:jschmidt'
 export CREDENTIALS

@@ -34,7 +34,8 @@ through_a_tunnel() {
   local url token inside outside tunnel answer
   url=$(field "$job" jupyter_url) token=$(field "$job" jupyter_token)
   inside=$(sed 's|http://127.0.0.1:\([0-9]*\)/.*|\1|' <<<"$url") outside=$(port)
-  as owner -N -L "$outside:127.0.0.1:$inside" &
+  # shellcheck disable=SC2086
+  $ssh_command "${options[@]}" -i "$work/owner" -N -L "$outside:127.0.0.1:$inside" >"$work/tunnel.log" 2>&1 &
   tunnel=$!
   eventually 10 curl -sf -o "$work/api" "http://127.0.0.1:$outside/api"
   answer=$(curl -s -o "$work/status" -w '%{http_code}' "http://127.0.0.1:$outside/api/status?token=$token")
@@ -50,13 +51,19 @@ check 'JupyterLab is switched off' eventually 20 has "$job" jupyter_enabled fals
 check 'the command ended with its exit code' eventually 10 has "$job" exit_code 3
 logs() { [ "$(api GET "/v1/jobs/$job/logs?tail=2" | jq -r '[.lines[].text] | join(",")')" = 'begun,done' ]; }
 check 'its output is the log' logs
-follow() { timeout 3 curl -sN "$API_URL/v1/jobs/$job/logs?follow=true" -H "Authorization: Bearer $API_KEY" | grep -q '^id: '; }
+follow() {
+  # The stream goes on for as long as the job does: what came within two seconds is enough.
+  timeout 2 curl -sN "$API_URL/v1/jobs/$job/logs?follow=true" -H "Authorization: Bearer $API_KEY" >"$work/stream" || true
+  grep -q '^id: 1-1-0' "$work/stream" && grep -q '^event: log' "$work/stream"
+}
 check 'the log can be followed' follow
 check 'the job is active all the same' has "$job" status active
 
 api POST "/v1/jobs/$job/users" '{"github_username": "friend"}' >"$work/answer"
 check 'an added user comes in' eventually 10 as friend true
-as friend 'sleep 600' & session=$!
+# shellcheck disable=SC2086
+$ssh_command "${options[@]}" -i "$work/friend" 'sleep 600' >"$work/session.log" 2>&1 &
+session=$!
 api DELETE "/v1/jobs/$job/users/friend" >"$work/answer"
 session_ended() { ! kill -0 "$session" 2>/dev/null; }
 check "a removed user's session ends" eventually 10 session_ended

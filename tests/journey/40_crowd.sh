@@ -2,7 +2,9 @@
 # shellcheck shell=bash
 
 kill_plane TERM
-SLIPWAY_NODES=h100x8 SLIPWAY_DATA_DIR="$work/crowd" start_plane
+export SLIPWAY_NODES=h100x8 SLIPWAY_DATA_DIR="$work/crowd"
+start_plane
+eventually 10 answers
 log_in crowd
 crowd() {
   seq 200 | API_KEY=$API_KEY xargs -P 50 -I{} curl -s -o "$work/crowd-{}" -X POST "$API_URL/v1/jobs/submit" \

@@ -2,7 +2,10 @@
 # shellcheck shell=bash
 
 kill_plane TERM
-SLIPWAY_DATA_DIR="$work/tour" start_plane
+unset SLIPWAY_NODES
+export SLIPWAY_DATA_DIR="$work/tour"
+start_plane
+eventually 10 answers
 tour() {
   # The tour's blocks run in one shell, in a folder of their own, with the URL of this plane.
   sed -n '/<!-- tour -->/,/<!-- \/tour -->/p' README.md | sed -n '/^```bash$/,/^```$/{/^```/!p}' |

@@ -31,12 +31,12 @@ eventually() {
   done
 }
 
-# start_plane: starts the plane on its data folder and waits until it answers.
+# start_plane: starts the plane on its data folder. Not within `check`, whose subshell would keep its process id to itself.
 start_plane() {
   "$slipway" >>"$work/plane.log" 2>&1 &
   plane=$!
-  eventually 10 curl -sf -o "$work/health" "$API_URL/health"
 }
+answers() { curl -sf -o "$work/health" "$API_URL/health"; }
 
 # kill_plane SIGNAL
 kill_plane() {

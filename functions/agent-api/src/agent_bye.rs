@@ -7,12 +7,12 @@ use store::{StoreError, workloads::Write};
 use utoipa::ToSchema;
 use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
 
-use crate::desired::served;
+use crate::desired::{in_session, served};
 
 /// The last thing an agent says.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(transparent)]
-#[schema(value_type = Object, example = json!({"reason": "stopped"}))]
+#[schema(value_type = Object)]
 pub(crate) struct ByeBody(Bye);
 
 impl Input for ByeBody {
@@ -27,13 +27,15 @@ pub(crate) struct Goodbye {
 }
 
 /// Say that nothing of the job runs any more. The fleet is asked before its GPUs are given to others.
-#[utoipa::path(post, path = "/agent/v1/bye", tag = "agent", security(("agent" = [])), request_body = ByeBody,
+#[utoipa::path(post, path = "/agent/v1/bye", tag = "agent", security(("agent" = [])),
+    request_body(content = ByeBody, example = json!({"reason": "stopped"})),
     responses((status = 200, description = "Goodbye.", body = Goodbye), Refusals))]
 pub(crate) async fn agent_bye(
     State(plane): State<Plane>,
     agent: AgentCaller,
     Plain(ByeBody(bye)): Plain<ByeBody>,
 ) -> Result<Json<Goodbye>, Error> {
+    in_session(&agent)?;
     for _ in 0..5 {
         let workload = served(&plane, &agent).await?;
         let now = plane.ports.clock.now();

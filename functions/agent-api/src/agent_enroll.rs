@@ -10,6 +10,7 @@ use domain::{
 use serde::Deserialize;
 use store::{
     StoreError,
+    identities::Holder,
     workloads::{Session, Write},
 };
 use utoipa::ToSchema;
@@ -20,9 +21,7 @@ use crate::desired::{SESSION_TTL, served, synced};
 /// The first thing an agent says, with its one-time token.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(transparent)]
-#[schema(value_type = Object, example = json!({
-    "session": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "version": "0.1.0"
-}))]
+#[schema(value_type = Object)]
 pub(crate) struct EnrollBody(Enroll);
 
 impl Input for EnrollBody {
@@ -30,7 +29,8 @@ impl Input for EnrollBody {
 }
 
 /// Begin a node's session. Repeating it with the same session is answered like the first time.
-#[utoipa::path(post, path = "/agent/v1/enroll", tag = "agent", security(("agent" = [])), request_body = EnrollBody,
+#[utoipa::path(post, path = "/agent/v1/enroll", tag = "agent", security(("agent" = [])),
+    request_body(content = EnrollBody, example = json!({ "session": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "version": "0.1.0" })),
     responses((status = 200, description = "What to run, and what should be true on the node.", body = Object), Refusals))]
 pub(crate) async fn agent_enroll(
     State(plane): State<Plane>,
@@ -40,12 +40,7 @@ pub(crate) async fn agent_enroll(
     if !agent.enrolling {
         return Err(Error::Forbidden("Enrolling takes the one-time token"));
     }
-    if SecretHash::parse(enroll.session.as_str()).is_none() {
-        return Err(Error::field("session", "Give the SHA-256 of the session's secret in hexadecimal"));
-    }
-    let workload = served(&plane, &agent).await?;
-    let repeated = agent.holder.spent_on.as_ref() == Some(&enroll.session);
-    let workload = if repeated { workload } else { begin(&plane, &agent, &enroll, workload).await? };
+    let workload = begin(&plane, &agent, &enroll).await?;
     // The launch may wait for this; a completion that was lost is repeated by the agent's next report.
     launch_goes_on(&plane, &workload, "boot").await?;
     let Particulars { command, env } = particulars(&plane, &workload).await?;
@@ -53,14 +48,34 @@ pub(crate) async fn agent_enroll(
     Ok(Json(Enrolled { command, env, synced: synced(&plane, &workload, 0).await? }))
 }
 
-async fn begin(plane: &Plane, agent: &AgentCaller, enroll: &Enroll, workload: Workload) -> Result<Workload, Error> {
-    let now = plane.ports.clock.now();
+/// Begins the session, unless it has begun: and again if the launcher wrote at the same moment what the fleet had made.
+async fn begin(plane: &Plane, agent: &AgentCaller, enroll: &Enroll) -> Result<Workload, Error> {
     let version = enroll.version.chars().filter(|c| c.is_ascii_graphic()).take(40).collect::<String>();
-    let changes = [workload.enroll(agent.holder.attempt, &version, now)?];
-    let session = Session { token: agent.key.clone(), session: enroll.session.clone(), until: now.plus(SESSION_TTL) };
-    plane.commit(&Write { session: Some(&session), ..Write::of(&changes) }).await?;
-    let [change] = changes;
-    Ok(change.workload)
+    let mut spent_on = agent.holder.spent_on.clone();
+    for _ in 0..5 {
+        let workload = served(plane, agent).await?;
+        if spent_on.as_ref() == Some(&enroll.session) {
+            return Ok(workload);
+        }
+        let now = plane.ports.clock.now();
+        let changes = [workload.enroll(agent.holder.attempt, &version, now)?];
+        let session = Session { token: agent.key.clone(), session: enroll.session.clone(), until: now.plus(SESSION_TTL) };
+        match plane.commit(&Write { session: Some(&session), ..Write::of(&changes) }).await {
+            Ok(()) => {
+                let [change] = changes;
+                return Ok(change.workload);
+            }
+            Err(StoreError::Moved) => spent_on = spent_by_now(plane, agent).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Moved.into())
+}
+
+/// The session that the token is spent on by now: the same request may have come twice.
+async fn spent_by_now(plane: &Plane, agent: &AgentCaller) -> Result<Option<SecretHash>, Error> {
+    let holder = plane.store.key(&agent.key).await?.map(|row| row.holder);
+    Ok(holder.and_then(|holder| if let Holder::Enroll(holder) = holder { holder.spent_on } else { None }))
 }
 
 /// Completes the launch's step that waits for the agent, if it waits already. If it does not, it finds the agent when it comes.

@@ -12,15 +12,13 @@ use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
 
 use crate::{
     agent_enroll::launch_goes_on,
-    desired::{SESSION_TTL, served, synced},
+    desired::{SESSION_TTL, in_session, served, synced},
 };
 
 /// What an agent says again and again.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(transparent)]
-#[schema(value_type = Object, example = json!({
-    "applied": 7, "progress": "ready", "main": {"state": "running"}, "jupyter": {"state": "off"}, "notes": [], "next_session": null
-}))]
+#[schema(value_type = Object)]
 pub(crate) struct ReportBody(Report);
 
 impl Input for ReportBody {
@@ -28,16 +26,15 @@ impl Input for ReportBody {
 }
 
 /// Report how the node is, and learn what should be true on it.
-#[utoipa::path(post, path = "/agent/v1/sync", tag = "agent", security(("agent" = [])), request_body = ReportBody,
+#[utoipa::path(post, path = "/agent/v1/sync", tag = "agent", security(("agent" = [])),
+    request_body(content = ReportBody, example = json!({ "applied": 7, "progress": "ready", "main": {"state": "running"}, "jupyter": {"state": "off"}, "notes": [], "next_session": null })),
     responses((status = 200, description = "What should be true on the node, if that changed.", body = Object), Refusals))]
 pub(crate) async fn agent_sync(
     State(plane): State<Plane>,
     agent: AgentCaller,
     Plain(ReportBody(report)): Plain<ReportBody>,
 ) -> Result<Json<Synced>, Error> {
-    if agent.enrolling {
-        return Err(Error::Forbidden("Reporting takes the session's secret: enroll first"));
-    }
+    in_session(&agent)?;
     if let Some(next) = &report.next_session {
         let holder = AgentKey { spent_on: None, ..agent.holder.clone() };
         plane.store.add_session(next, &holder, plane.ports.clock.now().plus(SESSION_TTL)).await?;

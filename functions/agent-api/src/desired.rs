@@ -12,6 +12,11 @@ use web::{AgentCaller, Error, Plane};
 /// How long a session lasts without being used: an agent rotates it every hour.
 pub(crate) const SESSION_TTL: Duration = Duration::from_secs(72 * 3600);
 
+/// The one-time token is good for enrolling and for nothing else.
+pub(crate) fn in_session(agent: &AgentCaller) -> Result<(), Error> {
+    if agent.enrolling { Err(Error::Forbidden("This takes the session's secret: enroll first")) } else { Ok(()) }
+}
+
 /// The workload that an agent serves, if the agent is of its present attempt. To any other it is gone.
 pub(crate) async fn served(plane: &Plane, agent: &AgentCaller) -> Result<Workload, Error> {
     let found = plane.store.workload(&agent.holder.tenant, agent.holder.workload).await?;

@@ -92,15 +92,18 @@ pub(crate) async fn get_job_logs(
     }
     let held = owned(&plane, &member, job).await?;
     let resumed = headers.get("last-event-id").and_then(|id| Place::parse(id.to_str().ok()?));
-    let lines = match resumed {
+    let mut lines = match resumed {
         Some(_) if wanted.follow => VecDeque::new(),
-        _ => last_lines(plane.store.log_tail(&held.tenant, job, wanted.tail.max(1)).await?, wanted.tail),
+        _ => plane.store.log_tail(&held.tenant, job, wanted.tail.max(1)).await?.into_iter().flat_map(placed).collect(),
     };
+    // Whoever wants none of what was written still follows from its end, not from its beginning.
+    let newest = lines.back().map(|(place, _)| *place);
+    lines.drain(..lines.len().saturating_sub(wanted.tail));
     if !wanted.follow {
         let lines = lines.into_iter().map(|(_, line)| Line::from(line)).collect();
         return Ok(Json(Logs { job_id: job, lines }).into_response());
     }
-    let place = resumed.or(lines.back().map(|(place, _)| *place)).unwrap_or_default();
+    let place = resumed.or(newest).unwrap_or_default();
     let now = plane.ports.clock.now();
     let follower = Follower {
         tenant: held.tenant,
@@ -153,12 +156,6 @@ impl Place {
 fn placed(batch: LogBatchRow) -> impl Iterator<Item = (Place, LogLine)> {
     let LogBatchRow { attempt, sequence, lines } = batch;
     lines.into_iter().enumerate().map(move |(line, text)| (Place { attempt, sequence, line }, text))
-}
-
-fn last_lines(batches: Vec<LogBatchRow>, most: usize) -> VecDeque<(Place, LogLine)> {
-    let mut lines = batches.into_iter().flat_map(placed).collect::<VecDeque<_>>();
-    lines.drain(..lines.len().saturating_sub(most));
-    lines
 }
 
 /// Somebody who reads a log as it is written.

@@ -51,7 +51,7 @@ pub(crate) struct Job {
     github_user: Option<String>,
     /// The command's exit code, once it has ended.
     exit_code: Option<i32>,
-    /// Why it failed or was ended.
+    /// Why it failed or was ended, once it has.
     failure_reason: Option<String>,
     /// GPUs times seconds that it really used, once it has ended.
     gpu_seconds: u64,
@@ -67,6 +67,7 @@ impl Job {
             }
             _ => None,
         };
+        let over = workload.state == State::Ended;
         let reachable = matches!(workload.state, State::Active | State::Draining);
         let address = workload.address.as_ref().filter(|_| reachable);
         let jupyter_url =
@@ -93,7 +94,7 @@ impl Job {
             jupyter_error: workload.jupyter.error.clone(),
             github_user: workload.spec.github_user.clone().map(String::from),
             exit_code: workload.exit_code,
-            failure_reason: workload.ending.as_ref().and_then(|ending| ending.reason.clone()),
+            failure_reason: workload.ending.as_ref().filter(|_| over).and_then(|ending| ending.reason.clone()),
             gpu_seconds: workload.usage.gpu_seconds,
         })
     }

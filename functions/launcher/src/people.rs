@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloud::PeopleError;
-use domain::{Workload, job::Fetch, names::GithubName};
+use domain::{Workload, job::Fetch, lifecycle::State, names::GithubName};
 use store::{Plane, StoreError, WorkError, workloads::Write};
 
 /// How often the directory is asked before its silence is told to the job's owner.
@@ -52,6 +52,10 @@ async fn keep(
 ) -> Result<(), WorkError> {
     for _ in 0..crate::ATTEMPTS {
         let Some(held) = plane.store.workload(&workload.tenant, workload.id).await? else { return Ok(()) };
+        // The directory may have been slow, and the workload over meanwhile: nothing is written about it any more.
+        if held.state == State::Ended {
+            return Ok(());
+        }
         let mut people = plane.store.people(&held.tenant, held.id).await?;
         match people.github.get_mut(name) {
             Some(fetch) if *fetch == Fetch::Wanted => *fetch = fetched.clone(),

@@ -27,7 +27,7 @@ const HOME: &str = "/home/dev";
 const PROGRAM: &str = "/run/slipway/slipway";
 const SOCKET: &str = "/run/slipway/agent.sock";
 
-/// Folders under a user's home that hold a whole installation; of others only what the search path names is shown, because they
+/// Folders under a user's home that hold a whole installation, as virtual environments do; of others only what the search path names is shown, because they
 /// hold secrets too (`.cargo` has the registry's token beside its `bin`).
 const INSTALLATIONS: [&str; 6] = [".pyenv", ".conda", "anaconda3", "miniconda3", "miniforge3", "mambaforge"];
 
@@ -395,7 +395,13 @@ fn shown_in_home(path: &str, home: &Path) -> Vec<PathBuf> {
         let Ok(within) = entry.strip_prefix(home) else { continue };
         let Some(first) = within.components().next().map(|first| first.as_os_str().to_owned()) else { continue };
         let whole = INSTALLATIONS.iter().any(|name| *name == first);
-        let folder = if whole { home.join(first) } else { entry.to_owned() };
+        // A virtual environment's programs are of no use without what is installed beside them.
+        let environment = entry.parent().filter(|folder| folder.join("pyvenv.cfg").is_file());
+        let folder = match environment {
+            _ if whole => home.join(first),
+            Some(environment) => environment.to_owned(),
+            None => entry.to_owned(),
+        };
         if folder.is_dir() && !shown.contains(&folder) {
             shown.push(folder);
         }

@@ -186,7 +186,7 @@ impl Inner {
         let booked = live().filter(|made| made.node == order.node).flat_map(|made| made.gpus.clone()).collect();
         let gpus = self.gpus(&order.node, order.gpus, &booked)?;
         let taken = live().flat_map(|made| [made.address.ssh_port, made.address.jupyter_port]).collect();
-        let (ssh_port, jupyter_port) = self.ports(taken).map_err(|error| PortError::Unavailable(error.to_string()))?;
+        let (ssh_port, jupyter_port) = self.ports(&taken).map_err(|error| PortError::Unavailable(error.to_string()))?;
         let address = Address { host: self.settings.public_host.clone(), ssh_port, jupyter_port };
         Ok(Record::ordered(order, gpus, address, self.clock.now()))
     }
@@ -198,11 +198,15 @@ impl Inner {
         };
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let free: Vec<u32> = spec.indexes.iter().copied().filter(|index| !booked.contains(index)).take(count).collect();
-        if free.len() == count { Ok(free) } else { Err(FleetError::Capacity(format!("GPUs of {node} are still in use"))) }
+        if free.len() == count {
+            Ok(free)
+        } else {
+            Err(FleetError::Capacity(format!("GPUs of {node} are still in use")))
+        }
     }
 
     /// Two ports that nobody listens on now. Both are held until both are found, so that they differ.
-    fn ports(&self, taken: BTreeSet<u16>) -> std::io::Result<(u16, u16)> {
+    fn ports(&self, taken: &BTreeSet<u16>) -> std::io::Result<(u16, u16)> {
         let mut held = Vec::new();
         let mut found = |address: IpAddr| loop {
             let listener = TcpListener::bind((address, 0))?;
@@ -270,7 +274,8 @@ impl Fleet for LocalFleet {
             return Err(FleetError::Refused("what it was running on has ended".to_owned()));
         }
         if !pod.attended {
-            let unavailable = |error: std::io::Error| PortError::Unavailable(format!("the agent cannot be started: {error}"));
+            let unavailable =
+                |error: std::io::Error| PortError::Unavailable(format!("the agent cannot be started: {error}"));
             let (agent, stop) = self.0.spawn(order, &made).await.map_err(unavailable)?;
             made.process = agent.id();
             pod.record.made = Some(made.clone());

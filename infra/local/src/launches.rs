@@ -197,7 +197,8 @@ impl Book {
         self.launches.insert(name.clone(), Known::Live(send));
         match &self.steps {
             Some(steps) if !self.stopped => {
-                let running = Running { name, execution, inner: Arc::clone(inner), steps: Arc::clone(steps), completions };
+                let running =
+                    Running { name, execution, inner: Arc::clone(inner), steps: Arc::clone(steps), completions };
                 self.tasks.spawn(Box::pin(running.run()));
             }
             // It is in the tables, and runs in the next life.

@@ -10,18 +10,21 @@
 //! - Nothing of an attempt runs that is not written down in the data directory, so that the next start can end it.
 //! - No credential that an AWS account would accept is asked for, and the identity service is closed to other machines.
 
+mod cli;
 mod data;
 mod error;
 mod fleet;
 mod identity;
 mod launches;
 pub mod machine;
+mod nodes;
 mod people;
 mod queue;
 mod run;
 pub mod settings;
 mod work;
 
+pub use cli::main;
 pub use error::StartError;
 pub use run::Local;
 pub use settings::Settings;

@@ -80,8 +80,9 @@ mod tests {
     }
 
     async fn directory_at() -> String {
-        let router =
-            Router::new().route("/{file}", get(directory)).route("/moved.keys", get(|| async { Redirect::to("/one.keys") }));
+        let router = Router::new()
+            .route("/{file}", get(directory))
+            .route("/moved.keys", get(|| async { Redirect::to("/one.keys") }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });

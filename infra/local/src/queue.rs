@@ -100,7 +100,7 @@ impl Inner {
             None => self.acknowledge(&work).await,
             Some(error) => {
                 tracing::warn!(?message, error, "queue.work_failed");
-                self.count(work, &error).await;
+                self.count(&work, &error).await;
             }
         }
         self.changed.notify_one();
@@ -116,7 +116,7 @@ impl Inner {
         self.schedule().done(work);
     }
 
-    async fn count(&self, work: Work, error: &str) {
+    async fn count(&self, work: &Work, error: &str) {
         let Failed { again, dead } = self.schedule().failed(work, self.clock.now());
         for letter in again {
             if let Err(error) = self.store.enqueue(&letter).await {

@@ -9,13 +9,9 @@ use std::{
 
 use axum::serve::ListenerExt;
 use cloud::{Clock, Ids, KeyVault, OsIds, Ports, Queue, SystemClock};
-use domain::{PoolId, Secret, gpu::Gpu, policy::Policy};
+use domain::{PoolId, Secret, policy::Policy};
 use store::{Plane, Pool, Store, embedded::Embedded};
-use tokio::{
-    net::TcpListener,
-    sync::oneshot,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use web::serve::{Front, Hosts};
 
 use crate::{
@@ -24,6 +20,7 @@ use crate::{
     fleet::{FleetSettings, LocalFleet},
     identity::LocalIdentity,
     launches::{LocalLaunches, Steps},
+    nodes,
     people::GithubKeys,
     queue::{Consumer, LocalQueue},
     settings::{NodeSpec, Nodes, Settings},
@@ -60,7 +57,7 @@ impl Local {
     /// # Errors
     /// When something that it needs cannot be had; the error says what to do.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let nodes = settings.nodes.named(agent::gpus)?;
+        let specs = settings.nodes.named(agent::gpus)?;
         let data = DataDir::open(&settings.data_dir)?;
         // The port is taken before anything is changed, so that a start that cannot succeed changes nothing.
         let address = SocketAddr::new(settings.listen, settings.port);
@@ -76,11 +73,11 @@ impl Local {
 
         let store = Store::new(Embedded::open(&data.database()?)?.client(), "", Arc::clone(&clock), Arc::clone(&ids));
         store.create_tables().await?;
-        enter(&store, &nodes).await?;
+        nodes::keep(&store, &specs).await?;
 
         let queue = LocalQueue::open(store.clone(), Arc::clone(&clock), Arc::clone(&ids)).await?;
         let launches = LocalLaunches::new(store.clone(), Arc::clone(&clock), Arc::clone(&ids), &launcher::HANDLERS)?;
-        let fleet_settings = fleet_settings(&settings, &data, &nodes, address)?;
+        let fleet_settings = fleet_settings(&settings, &data, &specs, address)?;
         let sender = Arc::new(queue.clone()) as Arc<dyn Queue>;
         let fleet = LocalFleet::open(fleet_settings, Arc::clone(&clock), Arc::clone(&sender))?;
         let ports = Ports {
@@ -93,18 +90,18 @@ impl Local {
             vault: Arc::new(vault),
             people: Arc::new(GithubKeys::new(&settings.github_url)?),
         };
-        let plane = Plane { store, ports, settings: Arc::new(offered(&settings, &nodes, &token)) };
+        let plane = Plane { store, ports, settings: Arc::new(offered(&settings, &specs, &token)) };
 
         fleet.settle().await?;
         let workers = Arc::new(Workers { plane: plane.clone() });
         launches.run(Arc::clone(&workers) as Arc<dyn Steps>).await?;
         let consuming = tokio::spawn(queue.clone().run(workers as Arc<dyn Consumer>));
-        let sweeping = tokio::spawn(work::sweeps(plane.clone(), launches.clone()));
+        let sweeping = tokio::spawn(work::sweeps(plane.clone(), launches.clone(), specs.clone()));
         let (close, server) = serve(listener, plane.clone(), front(&settings, address));
         let made_token = made.then_some(token);
         let workers = [consuming, sweeping];
         let local = Self { address, plane, made_token, queue, launches, fleet, workers, close, server, data };
-        local.welcome(&settings, &nodes);
+        local.welcome(&settings, &specs);
         Ok(local)
     }
 
@@ -169,33 +166,13 @@ impl Local {
     }
 }
 
-/// Enters the configured nodes, and takes out those that are not configured any more.
-async fn enter(store: &Store, nodes: &[NodeSpec]) -> Result<(), StartError> {
-    for gpu in Gpu::ALL {
-        let pool = crate::settings::pool_of(*gpu);
-        for known in store.pool(&pool).await?.nodes {
-            if !nodes.iter().any(|node| node.pool == pool && node.id == known.id) {
-                store.retire_node(&pool, &known.id).await?;
-            }
-        }
-    }
-    for node in nodes {
-        store.enter_node(&node.pool, &node.id, count(node)).await?;
-    }
-    Ok(())
-}
-
-fn count(node: &NodeSpec) -> u32 {
-    u32::try_from(node.indexes.len()).unwrap_or(u32::MAX)
-}
-
 /// What this installation allows and offers.
 fn offered(settings: &Settings, nodes: &[NodeSpec], admin_token: &Secret) -> store::Settings {
     let mut pools = BTreeMap::<PoolId, Pool>::new();
     for node in nodes {
         let offered = Pool { id: node.pool.clone(), gpu: node.gpu, max_per_node: 0 };
         let pool = pools.entry(node.pool.clone()).or_insert(offered);
-        pool.max_per_node = pool.max_per_node.max(count(node));
+        pool.max_per_node = pool.max_per_node.max(node.count());
     }
     store::Settings {
         version: env!("CARGO_PKG_VERSION"),

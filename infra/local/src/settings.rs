@@ -195,7 +195,8 @@ impl Settings {
     }
 }
 
-const LISTEN: &str = "it must be an IP address of this machine, such as 127.0.0.1, 0.0.0.0 or ::; the port goes into PORT";
+const LISTEN: &str =
+    "it must be an IP address of this machine, such as 127.0.0.1, 0.0.0.0 or ::; the port goes into PORT";
 
 /// Where variables come from.
 struct Reader<F> {
@@ -243,7 +244,8 @@ fn admin_token(text: Option<String>) -> Result<Option<Secret>, BadSetting> {
 fn base_url(text: &str) -> Result<String, String> {
     let right = || "it must begin with https:// or http:// and name a host, as in https://github.com".to_owned();
     let url = reqwest::Url::parse(text).map_err(|_unreadable| right())?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.password().is_none() && url.username().is_empty();
+    let plain =
+        url.query().is_none() && url.fragment().is_none() && url.password().is_none() && url.username().is_empty();
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() || !plain {
         return Err(right());
     }
@@ -305,7 +307,8 @@ fn default_login() -> LoginTable {
 
 fn login_table(text: &str) -> Result<LoginTable, BadSetting> {
     let right = |error: String| {
-        let example = r#"[{"account":"123456789012","role":"Engineers","tenant":"research","sessions_are_people":true}]"#;
+        let example =
+            r#"[{"account":"123456789012","role":"Engineers","tenant":"research","sessions_are_people":true}]"#;
         BadSetting::value("LOGIN_TABLE", text, format!("{error}; it must be a list such as {example}"))
     };
     let table: LoginTable = serde_json::from_str(text).map_err(|error| right(error.to_string()))?;

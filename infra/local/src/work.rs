@@ -10,7 +10,9 @@ use store::{Plane, WorkError};
 use crate::{
     launches::{LocalLaunches, Steps},
     machine::TaskError,
+    nodes,
     queue::Consumer,
+    settings::NodeSpec,
 };
 
 /// The first sweep comes soon, because a start is when most is left over.
@@ -41,7 +43,7 @@ impl Steps for Workers {
 }
 
 /// Sweeps until it is aborted. A sweep that takes long delays the next, so that there are never two at once.
-pub(crate) async fn sweeps(plane: Plane, launches: LocalLaunches) {
+pub(crate) async fn sweeps(plane: Plane, launches: LocalLaunches, nodes: Vec<NodeSpec>) {
     let clock = Arc::clone(&plane.ports.clock);
     clock.sleep(FIRST_SWEEP).await;
     loop {
@@ -56,6 +58,9 @@ pub(crate) async fn sweeps(plane: Plane, launches: LocalLaunches) {
         }
         if let Err(error) = launches.forget_old().await {
             tracing::warn!(%error, "launches.not_forgotten");
+        }
+        if let Err(error) = nodes::keep(&plane.store, &nodes).await {
+            tracing::warn!(%error, "nodes.not_kept");
         }
         clock.sleep(BETWEEN_SWEEPS).await;
     }

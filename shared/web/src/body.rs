@@ -81,7 +81,7 @@ where
             let claimed = plane.store.claimed(&member.tenant, &once.key, plane.ports.clock.now()).await?;
             if let Some(claimed) = claimed {
                 if claimed.request != once.request {
-                    return Err(Error::Conflict("This Idempotency-Key was used for another request".into()));
+                    return Err(store::StoreError::ClaimedOtherwise.into());
                 }
                 return Err(store::StoreError::Claimed(Box::new(claimed)).into());
             }
@@ -224,24 +224,36 @@ fn refuse<T: Input>(text: &[u8], path: &serde_path_to_error::Path, error: &serde
         loc.push(Value::from(field));
     }
     let input = given::<T>(text, &loc, kind);
+    let msg = if is_secret::<T>(&loc) { without_value(&msg) } else { msg };
     Error::Invalid(vec![Problem { kind, loc, msg, input }])
+}
+
+/// Whether `loc` lies in a field whose value never comes back.
+fn is_secret<T: Input>(loc: &[Value]) -> bool {
+    loc.get(1).and_then(Value::as_str).is_some_and(|name| T::SECRET.contains(&name))
+}
+
+/// serde's words without the value that they quote, as in `invalid type: string "hunter2", expected a map`.
+fn without_value(msg: &str) -> String {
+    msg.rsplit_once(", expected ").map_or_else(|| msg.to_owned(), |(_, expected)| format!("expected {expected}"))
 }
 
 /// What was given at `loc`, unless it may be a secret. For a missing field that is the object that lacks it, without its secrets.
 fn given<T: Input>(text: &[u8], loc: &[Value], kind: &str) -> Option<Value> {
     let whole: Value = serde_json::from_slice(text).ok()?;
-    let top = loc.get(1).and_then(Value::as_str);
-    if kind == "missing" {
+    // Deeper down the object is not ours to show in full: fields of the body that were not read yet may be misspelt secrets.
+    if kind == "missing" && loc.len() == 2 {
         let fields = whole.as_object()?;
         let open = fields.iter().filter(|(name, _)| !T::SECRET.contains(&name.as_str()));
         return Some(Value::Object(open.map(|(name, value)| (name.clone(), value.clone())).collect()));
     }
     // What is not one of our fields may be a misspelt secret.
-    if kind == "extra_forbidden" || top.is_some_and(|name| T::SECRET.contains(&name)) {
+    if kind == "extra_forbidden" || is_secret::<T>(loc) {
         return None;
     }
+    let place = loc.split_last().filter(|_| kind == "missing").map_or(loc, |(_, lacking)| lacking);
     let mut value = &whole;
-    for segment in loc.iter().skip(1) {
+    for segment in place.iter().skip(1) {
         value = match segment {
             Value::String(name) => value.get(name)?,
             Value::Number(index) => value.get(usize::try_from(index.as_u64()?).ok()?)?,

@@ -24,6 +24,9 @@ pub fn detail(response: Response) -> Response {
         },
     };
     let (mut parts, _) = response.into_parts();
+    if refusal.is_none() {
+        parts.headers.insert("x-error-code", HeaderValue::from_static("method_not_allowed"));
+    }
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(body.to_string()))

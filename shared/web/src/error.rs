@@ -179,6 +179,7 @@ impl From<StoreError> for Error {
             StoreError::TooManyJobs => {
                 Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into())
             }
+            StoreError::ClaimedOtherwise => Self::Conflict("This Idempotency-Key was used for another request".into()),
             StoreError::Contended => Self::Unavailable("Too busy: try again", 1),
             StoreError::Broken(why) => Self::Internal(why),
             // Whoever lost a race for an idempotency key is answered as whoever comes later.

@@ -28,11 +28,12 @@ fn refuse(text: &str) -> Error {
     } else {
         "value_error"
     };
-    let name = unknown_field(what).unwrap_or(name);
+    let name = field_in_question(what).unwrap_or(name);
     Error::Invalid(vec![Problem { kind, loc: vec!["query".into(), name.into()], msg: msg.to_owned(), input: None }])
 }
 
-/// The name in serde's `unknown field` message.
-fn unknown_field(text: &str) -> Option<&str> {
-    text.split_once("unknown field `")?.1.split_once('`').map(|(name, _)| name)
+/// The name in serde's `unknown field` and `duplicate field` messages.
+fn field_in_question(text: &str) -> Option<&str> {
+    let (_, named) = text.split_once("unknown field `").or_else(|| text.split_once("duplicate field `"))?;
+    named.split_once('`').map(|(name, _)| name)
 }

@@ -104,8 +104,14 @@ async fn watch(State(context): State<Arc<(Plane, Front)>>, request: Request, nex
     };
     let took_ms = plane.ports.clock.now().since(started).as_millis();
     let status = response.status().as_u16();
-    // The path may hold ids, and the query anything at all: only the route is logged.
-    tracing::info!(request_id = %id, %method, operation = operation.unwrap_or_default(), status, took_ms, "request");
+    // The path may hold ids, and the query anything at all: only the route is logged. Agents call every other second, which is news
+    // only when it fails.
+    let operation = operation.unwrap_or_default();
+    if operation.starts_with("/agent/") && status < 400 {
+        tracing::debug!(request_id = %id, %method, operation, status, took_ms, "request");
+    } else {
+        tracing::info!(request_id = %id, %method, operation, status, took_ms, "request");
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("x-request-id", id);
     }

@@ -1,14 +1,6 @@
 //! An attempt's agent as a process of this machine.
 
-use std::{
-    env,
-    fs::OpenOptions,
-    io,
-    os::unix::fs::OpenOptionsExt,
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{env, fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, process::Stdio, sync::Arc, time::Duration};
 
 use cloud::Order;
 use domain::agent::Boot;

@@ -149,7 +149,8 @@ impl Files {
                 continue;
             }
             let text = fs::read(&path).map_err(StartError::file("reading", &path))?;
-            let damaged = |error: serde_json::Error| StartError::Damaged { path: path.clone(), problem: error.to_string() };
+            let damaged =
+                |error: serde_json::Error| StartError::Damaged { path: path.clone(), problem: error.to_string() };
             let record: Record = serde_json::from_slice(&text).map_err(damaged)?;
             if record.ended.is_some() && record.written_at.plus(KEEP) <= now {
                 self.forget(&record).map_err(StartError::file("removing", &path))?;

@@ -160,7 +160,8 @@ async fn a_launch_goes_on_in_the_next_life() {
 #[test]
 fn the_handlers_are_the_documents() {
     let store = || Store::new(Embedded::in_memory().unwrap().client(), "", Arc::new(SystemClock), Arc::new(OsIds));
-    let open = |handlers: &[&str]| LocalLaunches::new(store(), Arc::new(SystemClock), Arc::new(OsIds), handlers).map(drop);
+    let open =
+        |handlers: &[&str]| LocalLaunches::new(store(), Arc::new(SystemClock), Arc::new(OsIds), handlers).map(drop);
     assert!(open(&HANDLERS).is_ok());
     assert!(matches!(open(&HANDLERS[1..]), Err(StartError::Handlers { .. })));
 }

@@ -88,7 +88,8 @@ impl Schedule {
         let idle = self.lanes.iter().filter(|(lane, waiting)| !waiting.working && self.working(lane.0) < PARALLEL);
         let first = idle
             .filter_map(|(lane, waiting)| {
-                let arrival = waiting.letters.iter().filter(|delayed| ready(delayed)).map(|delayed| delayed.arrival).min()?;
+                let arrival =
+                    waiting.letters.iter().filter(|delayed| ready(delayed)).map(|delayed| delayed.arrival).min()?;
                 Some((arrival, lane.clone()))
             })
             .min();
@@ -123,7 +124,7 @@ impl Schedule {
     }
 
     /// Work has failed: its messages come again after a pause, or have come often enough.
-    pub(super) fn failed(&mut self, work: Work, now: Timestamp) -> Failed {
+    pub(super) fn failed(&mut self, work: &Work, now: Timestamp) -> Failed {
         let mut failed = Failed::default();
         for mut letter in work.letters.iter().cloned() {
             letter.failures += 1;
@@ -134,7 +135,7 @@ impl Schedule {
                 failed.again.push(letter);
             }
         }
-        self.done(&work);
+        self.done(work);
         failed
     }
 
@@ -249,14 +250,14 @@ mod tests {
         let mut now = 0;
         for (failures, pause) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 8_000)] {
             let work = begin(&mut schedule, now);
-            let failed = schedule.failed(work, at(now));
+            let failed = schedule.failed(&work, at(now));
             assert_eq!(failed.again.iter().map(|letter| letter.failures).collect::<Vec<_>>(), [failures]);
             assert!(failed.dead.is_empty());
             now += pause;
             assert_eq!(schedule.next(at(now - 1)), Next::At(at(now)));
         }
         let work = begin(&mut schedule, now);
-        let failed = schedule.failed(work, at(now));
+        let failed = schedule.failed(&work, at(now));
         assert_eq!((ids(&failed.dead), failed.again.len()), (vec!["1a"], 0));
         assert_eq!(schedule.next(at(now)), Next::Nothing);
         assert!(!schedule.is_working());
@@ -268,7 +269,7 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.add(bell("1a"), at(0));
         let work = begin(&mut schedule, 0);
-        schedule.failed(work, at(0));
+        schedule.failed(&work, at(0));
         schedule.add(bell("2a"), at(10));
         let fresh = begin(&mut schedule, 10);
         assert_eq!(ids(&fresh.letters), ["2a"]);

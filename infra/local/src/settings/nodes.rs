@@ -71,12 +71,21 @@ impl Nodes {
             NodeSpec { id: NodeId::new(format!("local-{gpu}-{number}")), pool: pool_of(gpu), gpu, indexes, simulated }
         };
         match self {
-            Self::Simulated(nodes) => Ok(nodes.iter().map(|(gpu, count)| named(*gpu, (0..*count).collect(), true)).collect()),
+            Self::Simulated(nodes) => {
+                Ok(nodes.iter().map(|(gpu, count)| named(*gpu, (0..*count).collect(), true)).collect())
+            }
             Self::Auto => {
                 let own = own_gpus(&seen())?;
                 Ok(own.into_iter().map(|(gpu, indexes)| named(gpu, indexes, false)).collect())
             }
         }
+    }
+}
+
+impl NodeSpec {
+    /// How many GPUs it has.
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.indexes.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -90,7 +99,9 @@ pub(crate) fn pool_of(gpu: Gpu) -> PoolId {
 fn one(text: &str) -> Result<(Gpu, u32), String> {
     let right = || {
         let known = Gpu::ALL.iter().map(|gpu| gpu.slug()).collect::<Vec<_>>().join(", ");
-        format!("{text:?} is not GPUxCOUNT such as h100x8, with a GPU of {known} and a count of 1 to {MOST_GPUS}; or say auto")
+        format!(
+            "{text:?} is not GPUxCOUNT such as h100x8, with a GPU of {known} and a count of 1 to {MOST_GPUS}; or say auto"
+        )
     };
     let (gpu, count) = text.rsplit_once('x').ok_or_else(right)?;
     let gpu = gpu.parse().map_err(|_unknown| right())?;

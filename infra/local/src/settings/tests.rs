@@ -33,7 +33,9 @@ fn defaults_are_those_that_are_described() {
     let unset = read(&[]).unwrap();
     let described: Vec<(&str, &str)> = VARIABLES
         .iter()
-        .filter(|one| ["PORT", "SLIPWAY_NODES", "GITHUB_URL", "API_KEY_TTL_HOURS", "SLIPWAY_LISTEN"].contains(&one.name))
+        .filter(|one| {
+            ["PORT", "SLIPWAY_NODES", "GITHUB_URL", "API_KEY_TTL_HOURS", "SLIPWAY_LISTEN"].contains(&one.name)
+        })
         .map(|one| (one.name, one.default))
         .collect();
     let set = read(&described).unwrap();
@@ -44,7 +46,10 @@ fn defaults_are_those_that_are_described() {
     assert!(!unset.is_wide() && unset.admin_token.is_none());
     assert_eq!(unset.public_host(), "127.0.0.1");
     let unset = unset.login.0.first().unwrap().clone();
-    assert_eq!((unset.account.as_str(), unset.role.as_str(), unset.tenant.as_str()), (LOCAL_ACCOUNT, LOCAL_ROLE, "default"));
+    assert_eq!(
+        (unset.account.as_str(), unset.role.as_str(), unset.tenant.as_str()),
+        (LOCAL_ACCOUNT, LOCAL_ROLE, "default")
+    );
 }
 
 /// The error names the variable, shows the value and says what is right.
@@ -107,7 +112,12 @@ fn listening_wider_needs_a_token_and_names() {
     refused(&[("SLIPWAY_LISTEN", "0.0.0.0"), ("ADMIN_API_TOKEN", TOKEN)], &["SLIPWAY_HOSTS"]);
     // A proxy in front of loopback is as wide.
     refused(&[("SLIPWAY_HOSTS", "box")], &["ADMIN_API_TOKEN"]);
-    for (listen, host) in [("0.0.0.0", "box.example.com"), ("10.0.0.7", "10.0.0.7"), ("127.0.0.1", "127.0.0.1"), ("::", "box.example.com")] {
+    for (listen, host) in [
+        ("0.0.0.0", "box.example.com"),
+        ("10.0.0.7", "10.0.0.7"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("::", "box.example.com"),
+    ] {
         let set = [("SLIPWAY_LISTEN", listen), ("SLIPWAY_HOSTS", "Box.example.com:80, b"), ("ADMIN_API_TOKEN", TOKEN)];
         let settings = read(&set).unwrap();
         assert!(settings.is_wide());
@@ -118,15 +128,21 @@ fn listening_wider_needs_a_token_and_names() {
 }
 
 fn names(nodes: &[NodeSpec]) -> Vec<String> {
-    nodes.iter().map(|node| format!("{} {} {:?} {}", node.id.as_str(), node.pool.as_str(), node.indexes, node.simulated)).collect()
+    nodes
+        .iter()
+        .map(|node| format!("{} {} {:?} {}", node.id.as_str(), node.pool.as_str(), node.indexes, node.simulated))
+        .collect()
 }
 
 #[test]
 fn nodes_are_numbered_within_their_type() {
     let nodes = read(&[("SLIPWAY_NODES", "h100x2, rtxpro6000x1,h100x1")]).unwrap().nodes;
     let named = nodes.named(|| unreachable!("nobody asked for this machine's own")).unwrap();
-    let expected =
-        ["local-h100-1 local/h100 [0, 1] true", "local-rtxpro6000-1 local/rtxpro6000 [0] true", "local-h100-2 local/h100 [0] true"];
+    let expected = [
+        "local-h100-1 local/h100 [0, 1] true",
+        "local-rtxpro6000-1 local/rtxpro6000 [0] true",
+        "local-h100-2 local/h100 [0] true",
+    ];
     assert_eq!(names(&named), expected);
 }
 

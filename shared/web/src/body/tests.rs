@@ -50,7 +50,7 @@ fn refusals_say_where_and_what() {
     );
     check_body(
         r#"{"image": "a", "token": 5}"#,
-        &json!({"type": "type_error", "loc": ["body", "token"], "msg": "invalid type: integer `5`, expected a string", "input": null}),
+        &json!({"type": "type_error", "loc": ["body", "token"], "msg": "expected a string", "input": null}),
     );
     for (body, column) in [("{", 1), ("{\"image\": \"a\"} x", 16), ("nonsense", 2)] {
         check_body(

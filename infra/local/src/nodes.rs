@@ -1,0 +1,113 @@
+//! The ledger's nodes, kept as they are configured.
+
+use domain::gpu::Gpu;
+use store::{Store, StoreError};
+
+use crate::settings::{NodeSpec, pool_of};
+
+/// Enters the configured nodes, and takes out those that are not configured any more.
+///
+/// A node that workloads still hold cannot be taken out: it takes no new ones, and goes when this is called once more. One that is
+/// configured again before that is taken out too as soon as it is idle, and entered anew.
+pub(crate) async fn keep(store: &Store, nodes: &[NodeSpec]) -> Result<(), StoreError> {
+    for gpu in Gpu::ALL {
+        let pool = pool_of(*gpu);
+        for known in store.pool(&pool).await?.nodes {
+            let configured = nodes.iter().any(|node| node.pool == pool && node.id == known.id);
+            if !configured || known.cordoned {
+                store.retire_node(&pool, &known.id).await?;
+            }
+        }
+    }
+    for node in nodes {
+        store.enter_node(&node.pool, &node.id, node.count()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cloud::{Clock, Ids, OsIds, SystemClock};
+    use domain::{
+        NodeId, PoolId, TenantId, UserName,
+        job::{Hours, Spec},
+        names::ImageName,
+        workload::{Submission, Workload},
+    };
+    use store::{embedded::Embedded, workloads::Write};
+
+    use super::*;
+    use crate::settings::Settings;
+
+    fn configured(nodes: &str) -> Vec<NodeSpec> {
+        let read = Settings::read(|name| (name == "SLIPWAY_NODES").then(|| nodes.to_owned()));
+        read.unwrap().nodes.named(Vec::new).unwrap()
+    }
+
+    /// The pool's nodes as `name free/total`, with a `!` where nothing new may come.
+    async fn look(store: &Store) -> Vec<String> {
+        let nodes = store.pool(&PoolId::new("local/h100")).await.unwrap().nodes;
+        let cordon = |cordoned| if cordoned { "!" } else { "" };
+        nodes.iter().map(|node| format!("{} {}/{}{}", node.id, node.free, node.total, cordon(node.cordoned))).collect()
+    }
+
+    #[tokio::test]
+    async fn the_ledger_follows_the_configuration() {
+        let (clock, ids) = (Arc::new(SystemClock), Arc::new(OsIds));
+        let store = Store::new(Embedded::in_memory().unwrap().client(), "", clock, ids);
+        store.create_tables().await.unwrap();
+        keep(&store, &configured("h100x8,h100x4,l4x1")).await.unwrap();
+        assert_eq!(look(&store).await, ["local-h100-1 8/8", "local-h100-2 4/4"]);
+        let held = hold(&store, "local-h100-2").await;
+        for _ in 0..2 {
+            keep(&store, &configured("h100x2")).await.unwrap();
+            assert_eq!(look(&store).await, ["local-h100-1 2/2", "local-h100-2 3/4!"]);
+        }
+        keep(&store, &configured("h100x2,h100x4")).await.unwrap();
+        assert_eq!(look(&store).await, ["local-h100-1 2/2", "local-h100-2 3/4!"]);
+        release(&store, held).await;
+        keep(&store, &configured("h100x2,h100x4")).await.unwrap();
+        assert_eq!(look(&store).await, ["local-h100-1 2/2", "local-h100-2 4/4"]);
+        keep(&store, &configured("l4x1")).await.unwrap();
+        assert_eq!(look(&store).await, Vec::<String>::new());
+    }
+
+    /// A workload that holds a GPU of a node.
+    async fn hold(store: &Store, node: &str) -> Workload {
+        let now = SystemClock.now();
+        let spec = Spec {
+            image: ImageName::parse("pytorch").unwrap(),
+            instance_type: "p5.4xlarge".to_owned(),
+            gpu: Gpu::H100,
+            gpu_count: 1,
+            pool: PoolId::new("local/h100"),
+            name: None,
+            github_user: None,
+            priority: 50,
+            end_on_exit: false,
+        };
+        let submission = Submission {
+            id: OsIds.workload(now),
+            tenant: TenantId::new("t"),
+            owner: UserName::new("ana"),
+            spec,
+            duration: Hours::whole(1),
+            sealed_jupyter_token: None,
+        };
+        let submitted = Workload::submit(submission, now);
+        store.write(&Write { most_live: 9, ..Write::of(std::slice::from_ref(&submitted)) }).await.unwrap();
+        let placed = submitted.workload.place(&NodeId::new(node), now).unwrap();
+        store.write(&Write::of(std::slice::from_ref(&placed))).await.unwrap();
+        placed.workload
+    }
+
+    async fn release(store: &Store, workload: Workload) {
+        let now = SystemClock.now();
+        let failed = workload.fail("test", now).unwrap();
+        store.write(&Write::of(std::slice::from_ref(&failed))).await.unwrap();
+        let ended = failed.workload.end(None, now).unwrap();
+        store.write(&Write::of(std::slice::from_ref(&ended))).await.unwrap();
+    }
+}
