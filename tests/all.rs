@@ -6,6 +6,7 @@
 mod access;
 mod costs;
 mod drift;
+mod journeys;
 mod laws;
 mod support;
 mod surfaces;

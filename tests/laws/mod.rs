@@ -1,1 +1,12 @@
 //! laws
+mod agents;
+mod at_rest;
+mod harness;
+mod invariants;
+mod launches;
+mod mutants;
+mod people;
+mod random;
+mod secrets;
+mod single;
+mod wire;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cloud::sim::World;
 use domain::{
-    PoolId, Secret, TenantId, UserName, WorkloadId,
+    PoolId, TenantId, UserName, WorkloadId,
     api_key::{KeyKind, mint},
     identity::Member,
 };
@@ -27,6 +27,7 @@ pub(crate) struct Bench {
     pub(crate) world: World,
     pub(crate) plane: Plane,
     pub(crate) embedded: Embedded,
+    pub(crate) router: axum::Router,
 }
 
 /// Where a job can be when somebody asks something of it.
@@ -63,7 +64,8 @@ impl Bench {
     pub(crate) fn of(world: &World) -> Self {
         let (plane, embedded) = block_on(super::plane(world));
         embedded.meter().start();
-        Self { world: world.clone(), plane, embedded }
+        let router = super::router(&plane);
+        Self { world: world.clone(), plane, embedded, router }
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
@@ -71,6 +73,7 @@ impl Bench {
         let mut settings = super::settings();
         change(&mut settings);
         bench.plane.settings = Arc::new(settings);
+        bench.router = super::router(&bench.plane);
         bench
     }
 
@@ -78,7 +81,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn send(&self, ask: Ask) -> Answer {
         let what = format!("{} {}", ask.method, ask.path);
-        block_on(answer(&self.plane, ask)).sound(&what)
+        block_on(answer(self.router.clone(), ask)).sound(&what)
     }
 
     /// Asks as `key`'s holder, expects 200, and gives the body.
@@ -273,14 +276,9 @@ pub(crate) fn small() -> Value {
     json!({"image": "busybox", "instance_type": "g5.xlarge", "duration_hours": 1})
 }
 
-/// A key that nobody was given.
-pub(crate) fn stray(kind: KeyKind) -> Secret {
-    mint(kind, &[7; 32])
-}
-
 /// Asks a plane, as part of a task or by itself.
-pub(crate) async fn answer(plane: &Plane, ask: Ask) -> Answer {
-    let response = super::router(plane).oneshot(ask.request()).await.expect("routers are infallible");
+pub(crate) async fn answer(router: axum::Router, ask: Ask) -> Answer {
+    let response = router.oneshot(ask.request()).await.expect("routers are infallible");
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     Answer { status: parts.status.as_u16(), headers: parts.headers, body }

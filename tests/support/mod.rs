@@ -1,5 +1,10 @@
 //! A plane over the simulated cloud and an embedded store in memory.
 
+pub(crate) mod bless;
+pub(crate) mod drive;
+pub(crate) mod operations;
+pub(crate) mod wire;
+
 use std::sync::Arc;
 
 use cloud::sim::World;
@@ -54,5 +59,9 @@ pub(crate) async fn plane(world: &World) -> (Plane, Embedded) {
 
 /// Everything that answers HTTP.
 pub(crate) fn router(plane: &Plane) -> axum::Router {
-    web::serve::router(plane.clone(), surfaces(), Front { hosts: Hosts::Loopback, cors_origins: vec!["https://console.example".into()] })
+    web::serve::router(
+        plane.clone(),
+        surfaces(),
+        Front { hosts: Hosts::Loopback, cors_origins: vec!["https://console.example".into()] },
+    )
 }

@@ -59,7 +59,8 @@ async fn begin(plane: &Plane, agent: &AgentCaller, enroll: &Enroll) -> Result<Wo
         }
         let now = plane.ports.clock.now();
         let changes = [workload.enroll(agent.holder.attempt, &version, now)?];
-        let session = Session { token: agent.key.clone(), session: enroll.session.clone(), until: now.plus(SESSION_TTL) };
+        let session =
+            Session { token: agent.key.clone(), session: enroll.session.clone(), until: now.plus(SESSION_TTL) };
         match plane.commit(&Write { session: Some(&session), ..Write::of(&changes) }).await {
             Ok(()) => {
                 let [change] = changes;

@@ -125,8 +125,7 @@ pub async fn step(plane: &Plane, handler: &str, payload: Value) -> Result<Value,
 pub async fn reconcile(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<(), WorkError> {
     let Some(workload) = plane.store.workload(tenant, id).await? else { return Ok(()) };
     match workload.state {
-        // It may have ended in one go, while its launch still waited for it.
-        State::Ended => release_launch(plane, &workload).await,
+        State::Ended => Ok(()),
         State::Draining => {
             release_launch(plane, &workload).await?;
             wind_down::wind_down(plane, workload).await
@@ -234,7 +233,7 @@ fn why(error: Option<&LaunchError>) -> String {
     }
 }
 
-/// Lets a launch go that still waits for the agent of a workload that is ending or over.
+/// Lets a launch go that still waits for the agent of a workload that is ending.
 async fn release_launch(plane: &Plane, workload: &Workload) -> Result<(), WorkError> {
     if let Some(waiting) = plane.store.token(&workload.tenant, workload.id).await? {
         plane.ports.launches.fail(&waiting.token, "Workload.Ending", "the workload is ending").await?;

@@ -41,6 +41,8 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: Workload) -> Result<(),
         Err(error) => return Err(error.into()),
     }
     let [change] = changes;
+    // Its launch may still wait for the agent, and nobody looks at a workload again that has ended.
+    crate::release_launch(plane, &change.workload).await?;
     end(plane, change.workload, stopped_at).await
 }
 

@@ -45,6 +45,10 @@ pub const GRACE: Duration = Duration::from_secs(120);
 /// What runs gets this long to end after a cancel or a failure.
 pub const SHORT_GRACE: Duration = Duration::from_secs(20);
 
+/// A launch that has not begun by then is started again, and messages that have not been sent by then are sent again: long enough for
+/// whoever is at it to finish, and no longer. Doing either twice does no harm.
+pub const SECOND_TRY: Duration = Duration::from_secs(5);
+
 /// Owners are warned this many minutes before the end, longest first.
 pub const WARNINGS: [u32; 3] = [30, 15, 5];
 

@@ -45,8 +45,27 @@ impl fmt::Debug for Secret {
 ///
 /// For secrets of 256 random bits a plain hash is enough: there is nothing to guess, so nothing to slow down.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct SecretHash(String);
+
+/// The text is no hash: an agent's, or anybody's who sends one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("give a SHA-256 in 64 lower-case hexadecimal digits")]
+pub struct NotAHash;
+
+impl TryFrom<String> for SecretHash {
+    type Error = NotAHash;
+
+    fn try_from(text: String) -> Result<Self, NotAHash> {
+        Self::parse(&text).ok_or(NotAHash)
+    }
+}
+
+impl From<SecretHash> for String {
+    fn from(hash: SecretHash) -> Self {
+        hash.0
+    }
+}
 
 impl SecretHash {
     /// The hash of `bytes`.
@@ -91,5 +110,6 @@ mod tests {
         assert!(SecretHash::parse(empty).is_some_and(|read| read.matches(&SecretHash::of(b""))));
         assert_eq!(SecretHash::parse(&empty.to_uppercase()), None);
         assert_eq!(SecretHash::parse("abc"), None);
+        assert_eq!(SecretHash::try_from("abc".to_owned()), Err(NotAHash), "nor is it read from a body or a row");
     }
 }

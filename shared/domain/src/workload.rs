@@ -242,7 +242,7 @@ impl Workload {
         match self.state {
             State::Ended => None,
             // The launch is started again if it did not start, long before its deadline.
-            State::Placed => Some(self.since.plus(std::time::Duration::from_secs(60))),
+            State::Placed => Some(self.since.plus(policy::SECOND_TRY)),
             State::Draining => self.ending.as_ref().map(|ending| ending.kill_at).or(Some(self.since)),
             // A command that ended before the launch did ends the job as soon as it has begun.
             State::Active if self.spec.end_on_exit && self.exit_code.is_some() => Some(self.since),

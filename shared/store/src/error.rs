@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The idempotency key was used before: the stored answer, or what else is known of it.
     #[error("the idempotency key was used before")]
     Claimed(Box<crate::identities::Claimed>),
+    /// The idempotency key was used before, for another request: its answer is not for this one.
+    #[error("the idempotency key was used for another request")]
+    ClaimedOtherwise,
     /// The node has not as many free GPUs as it had when the placement was decided.
     #[error("the node has no room any more")]
     NoRoom,

@@ -122,6 +122,14 @@ fn claim_pk(tenant: &TenantId, key: &SecretHash) -> String {
 }
 
 impl Claim {
+    /// The error that a lost claim means: whoever asked for something else meanwhile must not be given the winner's answer.
+    pub(crate) fn judged(claim: Option<&Self>, error: StoreError) -> StoreError {
+        match (claim, error) {
+            (Some(claim), StoreError::Claimed(won)) if won.request != claim.request => StoreError::ClaimedOtherwise,
+            (_, error) => error,
+        }
+    }
+
     pub(crate) fn add_to(&self, transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
         let claimed = Claimed {
             request: self.request.clone(),
@@ -246,7 +254,7 @@ impl Store {
         if let Some(claim) = claim {
             claim.add_to(&mut transaction)?;
         }
-        transaction.commit().await?.written()
+        transaction.commit().await?.written().map_err(|error| Claim::judged(claim, error))
     }
 
     /// Puts a node's next session in the place of the present one, which stays good until the next is first used.

@@ -15,11 +15,14 @@ use utoipa::{
 pub struct Document(pub Arc<str>);
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Slipway",
-    description = "A GPU cloud in your own AWS account: GPU jobs over one ledger of GPUs.",
-    license(name = "Apache-2.0", identifier = "Apache-2.0")
-), components(schemas(Detail)))]
+#[openapi(
+    info(
+        title = "Slipway",
+        description = "A GPU cloud in your own AWS account: GPU jobs over one ledger of GPUs.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Detail))
+)]
 struct Base;
 
 /// The document before any surface is added.

@@ -97,7 +97,7 @@ impl Store {
         count_owner(&mut transaction, from, workload, write.most_live)?;
         capacity::account(&mut transaction, from, workload)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
-        transaction.commit().await?.written()
+        transaction.commit().await?.written().map_err(|error| Claim::judged(write.claim, error))
     }
 }
 
@@ -139,7 +139,7 @@ fn put_event(transaction: &mut Transaction<'_>, pk: &str, change: &Change) -> Re
         item.insert("outbox".to_owned(), text(messages));
         item.insert("due_pk".to_owned(), text(DUE_NOW));
         // Whoever commits sends at once; the sweep sends again what is still there a little later.
-        item.insert("due_at".to_owned(), millis(change.entry.at.plus(std::time::Duration::from_secs(10))));
+        item.insert("due_at".to_owned(), millis(change.entry.at.plus(policy::SECOND_TRY)));
     }
     transaction.put(Guard::Version, Table::Workloads, item, None)
 }

@@ -1,0 +1,201 @@
+//! `events/`: one sample event for each operation, as API Gateway's REST proxy sends it, and one for each source of a worker's events.
+//! They are made from the document's examples, and each is replayed.
+
+use std::{collections::BTreeMap, fs};
+
+use domain::message::Message;
+use serde_json::{Value, json};
+
+use crate::support::{
+    bless,
+    drive::{A10G, Stage, small},
+    operations::{Caller, Operation, SAMPLE_JOB, Scene, fill, operations},
+    wire::Ask,
+};
+
+/// Stands in an event where a key of a person or an agent does.
+const USER_KEY: &str = "swk_PUT_YOUR_KEY_HERE";
+const AGENT_KEY: &str = "sws_PUT_THE_AGENTS_SESSION_HERE";
+/// The moment of every event.
+const AT: &str = "2026-01-20T18:00:00Z";
+
+/// A REST API's proxy event, version 1.0 (API Gateway developer guide, "Input format of a Lambda function for proxy integration").
+fn proxy(operation: &Operation) -> Value {
+    let path = fill(&operation.path, SAMPLE_JOB);
+    let mut headers =
+        BTreeMap::from([("Host", "localhost:8000".to_owned()), ("Accept", "application/json".to_owned())]);
+    match operation.caller {
+        Caller::Public => {}
+        Caller::User => drop(headers.insert("Authorization", format!("Bearer {USER_KEY}"))),
+        Caller::Agent => drop(headers.insert("Authorization", format!("Bearer {AGENT_KEY}"))),
+    }
+    if operation.example.is_some() {
+        headers.insert("Content-Type", "application/json".to_owned());
+    }
+    let lists = headers.iter().map(|(name, value)| (*name, vec![value])).collect::<BTreeMap<_, _>>();
+    let named = |part: &str| part.strip_prefix('{')?.strip_suffix('}').map(str::to_owned);
+    let filled = operation.path.split('/').zip(path.split('/'));
+    let parameters = filled.filter_map(|(part, value)| Some((named(part)?, value))).collect::<BTreeMap<_, _>>();
+    json!({
+        "resource": operation.path,
+        "path": path,
+        "httpMethod": operation.method.as_str(),
+        "headers": headers,
+        "multiValueHeaders": lists,
+        "queryStringParameters": null,
+        "multiValueQueryStringParameters": null,
+        "pathParameters": if parameters.is_empty() { Value::Null } else { json!(parameters) },
+        "stageVariables": null,
+        "requestContext": {
+            "resourcePath": operation.path, "path": path, "httpMethod": operation.method.as_str(), "operationName": operation.pascal(),
+            "protocol": "HTTP/1.1", "stage": "prod", "accountId": "000000000000", "apiId": "slipway",
+            "requestId": "0198c7a2-5b1e-7c3a-9d2f-000000000001", "requestTimeEpoch": 1_768_932_000_000_u64,
+            "identity": {"sourceIp": "192.0.2.1", "userAgent": "curl/8"}
+        },
+        "body": operation.example.as_ref().map(Value::to_string),
+        "isBase64Encoded": false
+    })
+}
+
+/// What SQS hands a function: a batch of records, each with a message as its body.
+fn queued(queue: &str, message: &Message) -> Value {
+    let fifo = queue.ends_with(".fifo");
+    let mut attributes = json!({
+        "ApproximateReceiveCount": "1", "SentTimestamp": "1768932000000", "SenderId": "AIDAEXAMPLE",
+        "ApproximateFirstReceiveTimestamp": "1768932000001", "MessageGroupId": message.group()
+    });
+    if fifo {
+        attributes["MessageDeduplicationId"] = json!("0198c7a2-5b1e-7c3a-9d2f-000000000002");
+        attributes["SequenceNumber"] = json!("18849496460467696128");
+    }
+    json!({"Records": [{
+        "messageId": "0198c7a2-5b1e-7c3a-9d2f-000000000003", "receiptHandle": "handle",
+        "body": serde_json::to_string(message).expect("JSON"), "attributes": attributes, "messageAttributes": {},
+        "md5OfBody": "", "eventSource": "aws:sqs", "eventSourceARN": format!("arn:aws:sqs:eu-central-1:000000000000:{queue}"),
+        "awsRegion": "eu-central-1"
+    }]})
+}
+
+fn workers() -> BTreeMap<String, Value> {
+    let doorbell = json!({"kind": "doorbell", "pool": A10G});
+    let reconcile = json!({"kind": "reconcile", "tenant": "default", "workload": SAMPLE_JOB});
+    let message = |value: Value| serde_json::from_value::<Message>(value).expect("a message");
+    let schedule = json!({
+        "version": "0", "id": "0198c7a2-5b1e-7c3a-9d2f-000000000004", "detail-type": "Scheduled Event", "source": "aws.scheduler",
+        "account": "000000000000", "time": AT, "region": "eu-central-1",
+        "resources": ["arn:aws:scheduler:eu-central-1:000000000000:schedule/default/slipway-sweep"], "detail": "{}"
+    });
+    let mut events = BTreeMap::from([
+        ("Dispatcher".to_owned(), queued("slipway-doorbells.fifo", &message(doorbell))),
+        ("Reconciler".to_owned(), queued("slipway-reconciles", &message(reconcile))),
+        ("Sweeper".to_owned(), schedule),
+    ]);
+    for handler in launcher::HANDLERS {
+        let mut input = json!({"tenant": "default", "workload": SAMPLE_JOB});
+        match handler {
+            "AwaitBoot" | "AwaitReady" => input["token"] = json!("AQCEAAAAKgAAAAMAAAAAAAAAAexample"),
+            "Undo" => input["error"] = json!({"Error": "Fleet.Refused", "Cause": "no such image"}),
+            _ => {}
+        }
+        events.insert(format!("Launch{handler}"), input);
+    }
+    events
+}
+
+/// Every event, by its file's name.
+fn generated() -> BTreeMap<String, Value> {
+    let mut events = workers();
+    events.extend(operations().iter().map(|operation| (operation.pascal(), proxy(operation))));
+    events
+}
+
+#[test]
+fn the_committed_events_are_the_codes() {
+    let events = generated();
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON") + "\n";
+    let wrong =
+        events.iter().filter_map(|(name, event)| bless::same(&format!("events/{name}.json"), &pretty(event)).err());
+    let mut wrong = wrong.collect::<Vec<_>>();
+    for file in fs::read_dir(bless::root().join("events")).expect("events/") {
+        let name = file.expect("a file").file_name().into_string().expect("a name");
+        if !name.strip_suffix(".json").is_some_and(|name| events.contains_key(name)) {
+            wrong.push(format!("events/{name} belongs to no operation and no worker: remove it"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// A committed event; while they are being written by another test, the one that will be.
+fn read(name: &str) -> Value {
+    if bless::wanted() {
+        return generated()[name].clone();
+    }
+    let path = bless::root().join(format!("events/{name}.json"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("events/{name}.json: {error}"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("events/{name}.json: {error}"))
+}
+
+/// The request in a proxy event, with what is real in place of what stands for it.
+fn unpacked(scene: &Scene, operation: &Operation, event: &Value) -> Ask {
+    let real = |text: &str| text.replace(SAMPLE_JOB, &scene.job);
+    let mut ask =
+        Ask::new(event["httpMethod"].as_str().unwrap().parse().unwrap(), real(event["path"].as_str().unwrap()));
+    for (name, value) in event["headers"].as_object().unwrap() {
+        let key = scene.key_for(operation).unwrap_or_default();
+        let value = value.as_str().unwrap().replace(USER_KEY, key).replace(AGENT_KEY, key);
+        ask = ask.with(&name.to_lowercase(), &value);
+    }
+    if let Some(body) = event["body"].as_str() {
+        ask.body = body.to_owned().into();
+    }
+    ask
+}
+
+#[test]
+fn each_operations_event_is_answered_with_200() {
+    for operation in operations() {
+        let scene = Scene::new();
+        let answer = scene.bench.send(unpacked(&scene, &operation, &read(&operation.pascal())));
+        assert_eq!(answer.status, 200, "events/{}.json: {}", operation.pascal(), answer.text());
+    }
+}
+
+/// The message in an SQS event.
+fn message_in(event: &Value) -> Message {
+    serde_json::from_str(event["Records"][0]["body"].as_str().expect("a body")).expect("a message")
+}
+
+#[test]
+fn the_workers_events_are_worked_on() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let waiting = bench.submit(&scene.key, &small());
+    let Message::Doorbell { pool } = message_in(&read("Dispatcher")) else { panic!("a doorbell") };
+    bench.dispatch(pool.as_str());
+    assert_eq!(bench.job(&scene.key, &waiting)["status"], "preparing");
+    let draining = bench.job_at(Stage::Draining, &scene.key);
+    let Message::Reconcile { tenant, .. } = message_in(&read("Reconciler")) else { panic!("a reconciliation") };
+    assert_eq!(tenant.as_str(), crate::support::drive::TENANT);
+    bench.end(&draining);
+    assert_eq!(bench.job(&scene.key, &draining)["status"], "cancelled");
+    assert_eq!(read("Sweeper")["detail-type"], "Scheduled Event");
+    bench.sweep();
+}
+
+#[test]
+fn the_launch_steps_events_are_taken() {
+    for handler in launcher::HANDLERS {
+        let scene = Scene::new();
+        let bench = &scene.bench;
+        let id = bench.submit(&scene.key, &small());
+        bench.dispatch(A10G);
+        let mut event = read(&format!("Launch{handler}"));
+        event["workload"] = json!(id);
+        if handler == "Activate" {
+            let agent = bench.enroll(&bench.provision(&id));
+            agent.sync(bench, &crate::support::drive::report("ready"));
+        }
+        let done = futures::executor::block_on(launcher::step(&bench.plane, handler, event));
+        assert!(done.is_ok(), "events/Launch{handler}.json: {done:?}");
+    }
+}

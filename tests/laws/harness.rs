@@ -1,0 +1,441 @@
+//! The real handlers over the simulated cloud, stepped one fault point at a time.
+//!
+//! What AWS would do around the handlers is done here: messages are delivered and come back when their consumer fails or dies, the
+//! clock's rule fires every minute, launches are interpreted, instances bring agents with them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::body::Body;
+use cloud::sim::{Delivery, Executor, FaultPlan, Instance, Outcome, Rng, TaskId, World};
+use domain::{
+    NodeId, PoolId, Timestamp, Workload, WorkloadId,
+    lifecycle::State,
+    message::{Message, QueueName},
+};
+use futures::executor::block_on;
+use http::Request;
+use http_body_util::BodyExt;
+use store::{Plane, Store, WorkError, capacity::PoolView, embedded::Embedded};
+use tower::ServiceExt;
+
+use super::{
+    agents::Agents,
+    launches::Flights,
+    mutants::{self, Bug},
+    people::{Exchange, Exchanges},
+    wire::{self, Ear},
+};
+
+/// A law was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// Its id in the list of invariants.
+    pub(crate) law: &'static str,
+    /// What was seen.
+    pub(crate) seen: String,
+    /// What happened until then.
+    pub(crate) story: String,
+}
+
+/// Breaks `law`.
+pub(crate) fn broken<T>(law: &'static str, seen: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { law, seen: seen.into(), story: String::new() })
+}
+
+/// How often the clock's rule fires.
+const A_SWEEP: Duration = Duration::from_secs(60);
+
+/// So many steps at one instant are a livelock.
+const MOST_STEPS: u32 = 50_000;
+
+/// What a task is for.
+enum Purpose {
+    Exchange(usize),
+    Delivery(Delivery),
+    Step { flight: usize, attempt: u32 },
+    Sweep,
+}
+
+/// An answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// What the tables say, as far as it was read: every workload that was ever written, and the pools.
+#[derive(Default)]
+pub(crate) struct Rows {
+    /// By id.
+    pub(crate) workloads: BTreeMap<WorkloadId, Workload>,
+    /// Each pool.
+    pub(crate) pools: Vec<(PoolId, PoolView)>,
+}
+
+/// Everything together.
+pub(crate) struct Harness {
+    /// The simulated cloud, which is also the ground truth.
+    pub(crate) world: World,
+    /// What the workers are given.
+    pub(crate) plane: Plane,
+    /// The same tables without faults, for whoever checks.
+    pub(crate) truth: Store,
+    /// What the tables say.
+    pub(crate) rows: Rows,
+    /// Every instance that ever was, as of the last look.
+    pub(crate) instances: Vec<Instance>,
+    /// Who asks what, and what was answered.
+    pub(crate) exchanges: Exchanges,
+    /// Agents.
+    pub(crate) agents: Agents,
+    /// Launches.
+    pub(crate) flights: Flights,
+    /// The schedule's own dice.
+    pub(crate) rng: Rng,
+    /// Since when nothing goes wrong any more; `None` while it does.
+    pub(crate) calm_since: Option<Timestamp>,
+    /// When nodes' GPUs are not what the tables say, which the world decides.
+    pub(crate) nodes: BTreeMap<NodeId, u32>,
+    pub(crate) bug: Option<Bug>,
+    /// Nothing was ever made to go wrong.
+    pub(crate) peaceful: bool,
+    router: axum::Router,
+    sweeper: Plane,
+    executor: Executor,
+    ear: Ear,
+    fleet_moved: Arc<AtomicBool>,
+    tasks: BTreeMap<TaskId, Purpose>,
+    names: BTreeMap<TaskId, String>,
+    next_sweep: Timestamp,
+}
+
+impl Harness {
+    /// A plane over a new world, with a seeded bug or none.
+    pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Self {
+        let world = World::new(seed);
+        let ear = Ear::default();
+        let database = Embedded::in_memory().expect("a database in memory");
+        let ports = world.ports();
+        let truth = Store::new(database.client(), "", ports.clock.clone(), ports.ids.clone());
+        let nodes = [("local/h100", "h100-1", 8), ("local/h100", "h100-2", 8), ("local/a10g", "a10g-1", 4)];
+        block_on(async {
+            truth.create_tables().await.expect("tables");
+            for (pool, node, gpus) in nodes {
+                truth.enter_node(&PoolId::new(pool), &NodeId::new(node), gpus).await.expect("a node");
+            }
+        });
+        let client = wire::client(database.with_faults(world.fault_point()), ear.clone(), bug);
+        let fleet_moved = Arc::new(AtomicBool::new(false));
+        let ports = mutants::ports(&world, bug, fleet_moved.clone());
+        let settings = store::Settings { sync_ms: (4_000, 300_000), ..crate::support::settings() };
+        let store = Store::new(client, "", ports.clock.clone(), ports.ids.clone());
+        let plane = Plane { store, ports, settings: Arc::new(settings) };
+        let router = mutants::router(&plane, bug);
+        let mut harness = Self {
+            plane: plane.clone(),
+            sweeper: mutants::sweeper(&plane, bug),
+            truth,
+            rows: Rows::default(),
+            instances: Vec::new(),
+            exchanges: Exchanges::default(),
+            agents: Agents::default(),
+            flights: Flights::new(),
+            rng: Rng::stream(seed, "schedule"),
+            calm_since: None,
+            nodes: nodes.iter().map(|(_, node, gpus)| (NodeId::new(*node), *gpus)).collect(),
+            bug,
+            peaceful: true,
+            router,
+            executor: Executor::new(&world),
+            ear,
+            fleet_moved,
+            tasks: BTreeMap::new(),
+            names: BTreeMap::new(),
+            next_sweep: world.now().plus(A_SWEEP),
+            world,
+        };
+        harness.rows.pools = plane.settings.pools.iter().map(|pool| (pool.id.clone(), PoolView::default())).collect();
+        harness.read_pool(None);
+        harness
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub(crate) fn calm(&mut self) {
+        self.world.follow(FaultPlan::None);
+        self.world.set(|settings| {
+            settings.capacity = None;
+            settings.duplicates = 0;
+        });
+        self.calm_since = Some(self.world.now());
+    }
+
+    /// Whether nothing has gone wrong for long enough that everything is in its time again.
+    pub(crate) fn is_calm(&self) -> Option<Timestamp> {
+        self.calm_since.filter(|since| self.world.now() >= since.plus(Duration::from_secs(240)))
+    }
+
+    /// Sends a request, whose answer [`Exchanges`] will hold.
+    pub(crate) fn send(&mut self, exchange: Exchange) -> usize {
+        let router = self.router.clone();
+        let mut request = Request::builder().method(exchange.method).uri(&exchange.path).header("host", "localhost");
+        if let Some(key) = &exchange.key {
+            request = request.header("authorization", format!("Bearer {}", key.reveal()));
+        }
+        if let Some(once) = &exchange.once {
+            request = request.header("idempotency-key", once);
+        }
+        if exchange.body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(Body::from(exchange.body.clone().unwrap_or_default())).expect("a request");
+        let name = exchange.path.clone();
+        let number = self.exchanges.add(exchange, self.world.now());
+        let task = self.executor.spawn(name.clone(), async move {
+            let response = match router.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            let status = response.status().as_u16();
+            let bytes = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            Answer { status, body: String::from_utf8_lossy(&bytes).into_owned() }
+        });
+        self.names.insert(task, name);
+        self.tasks.insert(task, Purpose::Exchange(number));
+        number
+    }
+
+    /// Runs at most `most` steps of whoever can go on; true when nobody can.
+    pub(crate) fn run(&mut self, most: u32) -> Result<bool, Violation> {
+        for _ in 0..most {
+            self.begin()?;
+            let Some(task) = self.executor.step() else { return Ok(true) };
+            self.reap(task)?;
+            self.look()?;
+        }
+        Ok(false)
+    }
+
+    /// Runs until nobody can go on at this instant.
+    pub(crate) fn settle(&mut self) -> Result<(), Violation> {
+        if self.run(MOST_STEPS)? {
+            return Ok(());
+        }
+        broken("livelock", format!("{:?}", self.executor.unfinished()))
+    }
+
+    /// Lets time pass until `to`.
+    pub(crate) fn advance(&mut self, to: Timestamp) -> Result<(), Violation> {
+        self.settle()?;
+        while let Some(at) = self.next_event().filter(|at| *at <= to) {
+            self.move_to(at)?;
+        }
+        self.move_to(to)
+    }
+
+    /// As [`Harness::advance`], by a number of seconds.
+    pub(crate) fn pass(&mut self, seconds: u64) -> Result<(), Violation> {
+        self.advance(self.world.now().plus(Duration::from_secs(seconds)))
+    }
+
+    /// Lets time pass towards `to`: a minute, or while nothing moves, as far as something is due. Sweeps and idle agents' reports on the
+    /// way would find nothing to do, so they are left out. This is what keeps thousands of schedules with jobs of two days within
+    /// a test's time.
+    pub(crate) fn skip(&mut self, to: Timestamp) -> Result<(), Violation> {
+        self.settle()?;
+        let due = self.rows.workloads.values().filter_map(Workload::due_at).min();
+        let to = due.map_or(to, |due| due.min(to));
+        let moving = self.rows.workloads.values().any(|row| row.state.is_preparing() || row.state == State::Draining);
+        let queued = QueueName::ALL.into_iter().any(|queue| !self.world.messages(queue).is_empty());
+        if moving || queued || !self.tasks.is_empty() || to <= self.next_sweep {
+            return self.pass(60);
+        }
+        self.next_sweep = to;
+        self.agents.sleep_until(to);
+        self.advance(to)
+    }
+
+    /// As [`Harness::skip`], again and again, for so many seconds altogether.
+    pub(crate) fn rest(&mut self, seconds: u64) -> Result<(), Violation> {
+        let until = self.world.now().plus(Duration::from_secs(seconds));
+        while self.world.now() < until {
+            self.skip(until)?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was ever made to go wrong.
+    pub(crate) fn nothing_went_wrong(&self) -> bool {
+        self.peaceful
+    }
+
+    /// The calls, the requests and the timelines, for whoever looks into a broken law.
+    pub(crate) fn story(&self) -> String {
+        let mut lines = Vec::new();
+        for call in self.world.log() {
+            let name = call.task.and_then(|task| self.names.get(&task)).map_or("", String::as_str);
+            lines.push((call.at, format!("{call}  ({name})")));
+        }
+        for one in &self.exchanges.all {
+            let who = one.tenant.as_ref().map_or("", |tenant| tenant.as_str());
+            lines.push((one.sent_at, format!("{} {who} {} {} -> {:?}", one.sent_at, one.method, one.path, one.answer)));
+        }
+        for row in self.rows.workloads.values() {
+            let timeline = block_on(self.truth.timeline(&row.tenant, row.id, 0, 500)).unwrap_or_default();
+            lines.extend(timeline.into_iter().map(|entry| (entry.at, format!("{} {} v{} {} {} {}", entry.at, row.id, entry.version, entry.phase.name(), entry.kind, entry.message))));
+        }
+        for (agent, one) in self.agents.all.iter().zip(&self.instances) {
+            lines.push((one.requested_at, format!("{} {:?} for {}: {} {:?}", one.requested_at, agent.temper, agent.workload, one.running_at, one.stops_at)));
+        }
+        lines.sort_by_key(|(at, _)| *at);
+        lines.into_iter().map(|(_, line)| line + "\n").collect()
+    }
+
+    /// Work that has not ended: requests, deliveries, steps, sweeps.
+    pub(crate) fn busy(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn move_to(&mut self, at: Timestamp) -> Result<(), Violation> {
+        self.world.move_to(at);
+        self.fleet_moved.store(true, Ordering::Relaxed);
+        self.look()?;
+        self.settle()
+    }
+
+    /// When something happens by itself next.
+    fn next_event(&self) -> Option<Timestamp> {
+        let now = self.world.now();
+        let visible = QueueName::ALL.into_iter().flat_map(|queue| self.world.messages(queue)).map(|one| one.visible_at);
+        let alone = [
+            self.world.next_timer(),
+            self.world.next_arrival(),
+            self.world.next_delivery().filter(|at| *at > now),
+            visible.filter(|at| *at > now).min(),
+            self.agents.next_event(),
+            self.flights.next_event(&self.world),
+            Some(self.next_sweep),
+        ];
+        alone.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// Begins whatever waits to be begun now.
+    fn begin(&mut self) -> Result<(), Violation> {
+        for queue in QueueName::ALL {
+            while let Some(delivery) = self.world.receive(queue) {
+                self.deliver(delivery);
+            }
+        }
+        let now = self.world.now();
+        if now >= self.next_sweep {
+            self.next_sweep = now.plus(A_SWEEP);
+            if self.bug != Some(Bug::NoSweep) {
+                let plane = self.sweeper.clone();
+                let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
+                self.tasks.insert(task, Purpose::Sweep);
+            }
+        }
+        for (flight, invocation) in self.flights.calls(&self.world, self.bug) {
+            let plane = self.plane.clone();
+            let attempt = invocation.attempt;
+            let name = format!("{} of {flight}", invocation.handler);
+            let work = async move { launcher::step(&plane, &invocation.handler, invocation.payload).await };
+            let task = self.executor.spawn("step", work);
+            self.names.insert(task, name);
+            self.tasks.insert(task, Purpose::Step { flight, attempt });
+        }
+        for (agent, exchange) in self.agents.calls(&self.world) {
+            let number = self.send(exchange);
+            self.agents.sent(agent, number);
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let plane = self.plane.clone();
+        let message = delivery.message.clone();
+        let work = async move {
+            match message {
+                Message::Doorbell { pool } => dispatcher::ring(&plane, &pool).await,
+                Message::Reconcile { tenant, workload } => launcher::reconcile(&plane, &tenant, workload).await,
+            }
+        };
+        let task = self.executor.spawn("delivery", work);
+        self.names.insert(task, format!("{:?}", delivery.message));
+        self.tasks.insert(task, Purpose::Delivery(delivery));
+    }
+
+    /// Looks at what became of a task, and does what the platform around it would.
+    fn reap(&mut self, task: TaskId) -> Result<(), Violation> {
+        let outcome = self.executor.outcome(task);
+        if outcome == Some(Outcome::Unfinished) {
+            return Ok(());
+        }
+        let Some(purpose) = self.tasks.remove(&task) else { return Ok(()) };
+        match purpose {
+            Purpose::Exchange(number) => {
+                let answer = self.executor.take::<Answer>(task);
+                self.exchanges.answered(number, answer, self.world.now())?;
+                self.agents.answered(number, &self.exchanges, &self.world);
+            }
+            Purpose::Delivery(delivery) => match self.executor.take::<Result<(), WorkError>>(task) {
+                Some(Ok(())) => drop(self.world.acknowledge(&delivery)),
+                // A consumer that fails may give the message back, or let its time run out.
+                Some(Err(_)) if self.rng.chance(500) => drop(self.world.hand_back(&delivery)),
+                Some(Err(_)) | None if self.bug == Some(Bug::AtMostOnce) => drop(self.world.acknowledge(&delivery)),
+                Some(Err(_)) | None => {}
+            },
+            Purpose::Step { flight, attempt } => {
+                let result = self.executor.take::<Result<serde_json::Value, launcher::StepError>>(task);
+                self.flights.answered(flight, attempt, result, &self.world, &mut self.rng);
+            }
+            Purpose::Sweep => {
+                drop(self.executor.take::<Result<(), WorkError>>(task));
+                if let Some(since) = self.is_calm() {
+                    self.nothing_overdue(since)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what has changed, in the tables and in the cloud, and checks the laws about it.
+    fn look(&mut self) -> Result<(), Violation> {
+        let heard = self.ear.take();
+        let fleet_moved = self.agents.take_stopped() | self.fleet_moved.swap(false, Ordering::Relaxed);
+        if fleet_moved {
+            self.instances = self.world.instances();
+            self.agents.meet(&self.instances, &self.world);
+        }
+        let rows_moved = heard.is_some();
+        if let Some(heard) = heard {
+            if let Some(leak) = heard.leaks.first() {
+                return broken("I19", format!("{leak} went to the tables as it is"));
+            }
+            for (tenant, id) in heard.touched {
+                let row = block_on(self.truth.workload(&tenant, id)).expect("the tables are read");
+                // Only a change of state touches the ledger.
+                if row.as_ref().map(|row| row.state) != self.rows.workloads.get(&id).map(|row| row.state) {
+                    self.read_pool(row.as_ref().map(Workload::pool));
+                }
+                self.row_moved(id, row)?;
+            }
+        }
+        if rows_moved || fleet_moved {
+            self.at_each_step(rows_moved)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a pool again, or all of them.
+    fn read_pool(&mut self, pool: Option<&PoolId>) {
+        for (id, view) in self.rows.pools.iter_mut().filter(|(id, _)| pool.is_none_or(|pool| pool == id)) {
+            *view = block_on(self.truth.pool(id)).expect("the tables are read");
+        }
+    }
+}

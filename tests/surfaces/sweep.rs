@@ -1,0 +1,37 @@
+//! What the clock does to jobs, as their owners see it (T8).
+
+use crate::support::{
+    drive::{Bench, Stage, small},
+    wire::Ask,
+};
+
+#[test]
+fn t_t08_the_sweep_goes_through_everything_that_is_due() {
+    const EACH: usize = 525;
+    let bench = Bench::new();
+    for name in ["one", "two"] {
+        let key = bench.login(name);
+        for _ in 0..EACH {
+            bench.submit(&key, &small());
+        }
+    }
+    bench.pass(48 * 3600);
+    let swept = bench.sweep();
+    assert_eq!((swept.moved, swept.failed), (1050, 0), "nobody waits longer than two days, however many they are");
+    let found = bench.ok(&bench.login("two"), Ask::get("/v1/jobs?status=cancelled&limit=1"));
+    assert_eq!(found["total"], EACH);
+    assert_eq!(found["jobs"][0]["failure_reason"], "it waited for GPUs for 48 hours");
+}
+
+#[test]
+fn t_t08_expiry_comes_before_clean_up() {
+    let bench = Bench::new();
+    let id = bench.job_at(Stage::Active, &bench.login("jschmidt"));
+    // What ends nothing must not keep what is due from ending: the fleet cannot be asked at all.
+    bench.world.set_outage("fleet", true);
+    bench.pass(3600);
+    assert!(futures::executor::block_on(sweeper::sweep(&bench.plane)).is_err(), "the fleet's list cannot be had");
+    let key = bench.login("jschmidt");
+    let events = bench.ok(&key, Ask::get(format!("/v1/jobs/{id}/events"))).to_string();
+    assert!(events.contains("\"kind\":\"expired\""), "{events}");
+}
