@@ -45,6 +45,7 @@ fn jobs(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
         "env_vars": {"WANDB_API_KEY": "secret", "EXPERIMENT": "training-v1"}, "command": "python train.py --epochs 100",
         "github_user": "jeanschmidt", "name": "training-run"
     });
+    add("sweep with nothing due", &|| assert_eq!(bench.sweep(), sweeper::Swept::default()));
     let waiting = bench.submit(key, &small());
     add("get a job", &|| drop(bench.job(key, &waiting)));
     add("submit", &|| drop(bench.ok(key, submit().json(&small()))));
@@ -115,8 +116,6 @@ fn workers(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
     let (_, placement) = counts.iter().find(|(name, _)| *name == "one placement").unwrap();
     let itself = counts[counts.len() - 1].1.less(placement, 100);
     counts.push(("a pass of 100, less its placements", itself));
-    let sweep = count(bench, || assert_eq!(bench.sweep(), sweeper::Swept::default()));
-    counts.push(("sweep with nothing due", sweep));
 }
 
 fn all(crowd: usize) -> Vec<(&'static str, Count)> {

@@ -380,7 +380,7 @@ impl Harness {
         match purpose {
             Purpose::Exchange(number) => {
                 let answer = self.executor.take::<Answer>(task);
-                self.exchanges.answered(number, answer, self.world.now())?;
+                self.exchanges.answered(number, answer)?;
                 self.agents.answered(number, &self.exchanges, &self.world);
             }
             Purpose::Delivery(delivery) => match self.executor.take::<Result<(), WorkError>>(task) {

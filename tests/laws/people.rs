@@ -90,8 +90,8 @@ pub(crate) struct Exchanges {
     pub(crate) all: Vec<Exchange>,
     /// Answers that nobody has looked at yet.
     fresh: Vec<usize>,
-    /// Keys that were rotated out, by an answer that said so, and when.
-    pub(crate) rotated: BTreeMap<String, Timestamp>,
+    /// Keys that were rotated out, by an answer that said so, and how many requests had been sent by then.
+    rotated: BTreeMap<String, usize>,
     /// When each key ends, as its answer said.
     pub(crate) ends: BTreeMap<String, Timestamp>,
 }
@@ -104,7 +104,7 @@ impl Exchanges {
     }
 
     /// Takes an answer, and checks what can be checked of it at once.
-    pub(crate) fn answered(&mut self, number: usize, answer: Option<Answer>, now: Timestamp) -> Result<(), Violation> {
+    pub(crate) fn answered(&mut self, number: usize, answer: Option<Answer>) -> Result<(), Violation> {
         self.all[number].answer = Some(answer);
         self.fresh.push(number);
         let exchange = &self.all[number];
@@ -112,10 +112,10 @@ impl Exchanges {
             return broken("answers", format!("{} {}: an internal error", exchange.method, exchange.path));
         }
         let Some(key) = exchange.key.as_ref().filter(|_| exchange.user.is_some()) else { return Ok(()) };
-        self.key_was_good(exchange, key)?;
+        self.key_was_good(number, exchange, key)?;
         if exchange.ask == Ask::Rotate && exchange.status() == Some(200) {
             let old = key.reveal().to_owned();
-            if self.rotated.insert(old, now).is_some() {
+            if self.rotated.insert(old, self.all.len()).is_some() {
                 return broken("I17", "two rotations of one key were both acknowledged");
             }
         }
@@ -123,12 +123,12 @@ impl Exchanges {
     }
 
     /// I16, I17: whoever was let in had a key that was neither over nor rotated out when the request was sent.
-    fn key_was_good(&self, exchange: &Exchange, key: &Secret) -> Result<(), Violation> {
+    fn key_was_good(&self, number: usize, exchange: &Exchange, key: &Secret) -> Result<(), Violation> {
         // Too busy is answered before anybody has looked at the key.
         if matches!(exchange.status(), None | Some(401 | 503)) {
             return Ok(());
         }
-        if self.rotated.get(key.reveal()).is_some_and(|at| *at < exchange.sent_at) {
+        if self.rotated.get(key.reveal()).is_some_and(|sent| *sent <= number) {
             return broken("I17", format!("{} was answered to a key that had been rotated out", exchange.path));
         }
         // The host that looks at the key may be behind by as much as clocks are wrong.

@@ -266,22 +266,3 @@ fn a_seed_replays_call_by_call() {
         assert!(first.len() > 20 && first == log(seed), "schedule {seed} does not replay");
     }
 }
-
-#[test]
-fn zz_histogram() {
-    let mut by = std::collections::BTreeMap::<String, u64>::new();
-    let mut spent = 0;
-    for seed in 0..20 {
-        let mut h = Harness::new(seed, None);
-        let _r = play(&mut h, seed);
-        for line in h.story().lines() {
-            let w = line.split_whitespace().collect::<Vec<_>>();
-            if w.len() > 4 && w[2] == "task" {
-                let name = line.split('(').nth(1).unwrap_or("").split([' ', ')', '{']).next().unwrap_or("").split("019").next().unwrap_or("").to_owned();
-                *by.entry(name).or_default() += 1;
-                spent += 1;
-            }
-        }
-    }
-    println!("{spent} {by:#?}");
-}

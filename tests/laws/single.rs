@@ -172,7 +172,7 @@ fn reached(h: &Harness, workflow: Workflow) -> Result<End, Violation> {
     let cause = row.ending.as_ref().map(|ending| ending.cause);
     let goal = match workflow {
         Workflow::Launch | Workflow::Rotate | Workflow::AddUser => row.state == State::Active,
-        Workflow::Jupyter => row.state == State::Active && row.jupyter.ready,
+        Workflow::Jupyter => row.state == State::Active && row.jupyter.wanted,
         Workflow::Extend => row.state == State::Active && row.duration == Hours::whole(2),
         Workflow::Expire => row.state == State::Ended && cause == Some(Cause::Expired),
         Workflow::CancelQueued | Workflow::CancelLaunching | Workflow::CancelActive => {
