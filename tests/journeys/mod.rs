@@ -29,7 +29,8 @@ async fn a_job_from_login_to_its_end() {
     assert_eq!(active["ssh_command"], format!("ssh -p {port} dev@127.0.0.1"));
 
     // Its own key comes in, sees the job's environment, and brings exit codes back; a stranger's key does not come in.
-    let (output, code) = own.run(port, "echo $EXPERIMENT on $SLIPWAY_GPUS; exit 7").await.expect("the job's own key comes in");
+    let (output, code) =
+        own.run(port, "echo $EXPERIMENT on $SLIPWAY_GPUS; exit 7").await.expect("the job's own key comes in");
     assert_eq!((output.as_str(), code), ("journey on 2\n", Some(7)));
     assert!(other.run(port, "true").await.is_none());
 
@@ -76,7 +77,8 @@ async fn killed_in_the_middle_of_launches() {
         jobs.push(job);
     }
     for job in &jobs {
-        let settled = user.until(job, "active or failed", |job| job["status"] == "active" || job["status"] == "failed").await;
+        let settled =
+            user.until(job, "active or failed", |job| job["status"] == "active" || job["status"] == "failed").await;
         assert!(settled["status"] == "active" || settled["failure_reason"].is_string(), "{settled}");
     }
     let active = user.get("/v1/jobs?status=active").await["jobs"].as_array().unwrap().clone();

@@ -237,7 +237,9 @@ impl Agent {
 
     fn say(&self, number: usize, call: Call) -> Exchange {
         let (key, body) = match call {
-            Call::Enroll => (&self.instance.order.enroll_token, json!({"session": self.session.hash(), "version": "0.1.0"})),
+            Call::Enroll => {
+                (&self.instance.order.enroll_token, json!({"session": self.session.hash(), "version": "0.1.0"}))
+            }
             Call::Sync => (&self.session, self.report()),
             Call::Logs => {
                 let line = json!({"at": self.instance.running_at, "stream": "stdout", "text": "epoch 1"});
@@ -276,7 +278,8 @@ impl Agent {
             _ => json!({"state": "running"}),
         };
         let jupyter = if self.jupyter { "ready" } else { "off" };
-        let notes = if self.calls == 2 { vec![json!({"number": 1, "text": "the sandbox is made"})] } else { Vec::new() };
+        let notes =
+            if self.calls == 2 { vec![json!({"number": 1, "text": "the sandbox is made"})] } else { Vec::new() };
         json!({"applied": self.applied, "progress": progress, "main": main, "jupyter": {"state": jupyter}, "notes": notes, "next_session": null})
     }
 

@@ -52,7 +52,10 @@ fn i5_timeline(row: &Workload, timeline: &[Entry]) -> Law {
     for (number, entry) in (1..).zip(timeline) {
         let step = state == entry.phase || Step::ALL.into_iter().any(|step| state.after(step) == Some(entry.phase));
         if entry.version != number || !step {
-            return broken("I5", format!("{}: {} after {}, number {number}: {entry:?}", row.id, entry.phase.name(), state.name()));
+            return broken(
+                "I5",
+                format!("{}: {} after {}, number {number}: {entry:?}", row.id, entry.phase.name(), state.name()),
+            );
         }
         state = entry.phase;
     }
@@ -139,8 +142,11 @@ fn i9_billed(h: &Harness, row: &Workload) -> Law {
     let wrong = SKEW.as_secs() * 2 + 1;
     let most = if ran.is_zero() { 0 } else { (ran.as_secs() + wrong) * gpus };
     let stopped = intervals.iter().filter_map(|run| run.to).max();
-    let enrolled = h.agents.all.iter().filter(|agent| agent.workload == row.id).filter_map(|agent| agent.enrolled_at).min();
-    let least = stopped.zip(enrolled).map_or(0, |(stopped, enrolled)| stopped.since(enrolled).as_secs().saturating_sub(wrong) * gpus);
+    let enrolled =
+        h.agents.all.iter().filter(|agent| agent.workload == row.id).filter_map(|agent| agent.enrolled_at).min();
+    let least = stopped
+        .zip(enrolled)
+        .map_or(0, |(stopped, enrolled)| stopped.since(enrolled).as_secs().saturating_sub(wrong) * gpus);
     if (least..=most).contains(&row.usage.gpu_seconds) {
         return Ok(());
     }
@@ -154,7 +160,8 @@ fn i18_answers(h: &Harness) -> Law {
         let Some(Some(answer)) = &exchange.answer else { continue };
         let Some(tenant) = &exchange.tenant else { continue };
         let foreign = if tenant.as_str() == b { a } else { b };
-        let id = h.rows.workloads.values().find(|row| row.tenant != *tenant && answer.body.contains(&row.id.to_string()));
+        let id =
+            h.rows.workloads.values().find(|row| row.tenant != *tenant && answer.body.contains(&row.id.to_string()));
         if answer.body.contains(foreign) || id.is_some() {
             return broken("I18", format!("{} told {tenant}: {}", exchange.path, answer.body));
         }

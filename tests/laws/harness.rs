@@ -287,10 +287,29 @@ impl Harness {
         }
         for row in self.rows.workloads.values() {
             let timeline = block_on(self.truth.timeline(&row.tenant, row.id, 0, 500)).unwrap_or_default();
-            lines.extend(timeline.into_iter().map(|entry| (entry.at, format!("{} {} v{} {} {} {}", entry.at, row.id, entry.version, entry.phase.name(), entry.kind, entry.message))));
+            lines.extend(timeline.into_iter().map(|entry| {
+                (
+                    entry.at,
+                    format!(
+                        "{} {} v{} {} {} {}",
+                        entry.at,
+                        row.id,
+                        entry.version,
+                        entry.phase.name(),
+                        entry.kind,
+                        entry.message
+                    ),
+                )
+            }));
         }
         for (agent, one) in self.agents.all.iter().zip(&self.instances) {
-            lines.push((one.requested_at, format!("{} {:?} for {}: {} {:?}", one.requested_at, agent.temper, agent.workload, one.running_at, one.stops_at)));
+            lines.push((
+                one.requested_at,
+                format!(
+                    "{} {:?} for {}: {} {:?}",
+                    one.requested_at, agent.temper, agent.workload, one.running_at, one.stops_at
+                ),
+            ));
         }
         lines.sort_by_key(|(at, _)| *at);
         lines.into_iter().map(|(_, line)| line + "\n").collect()
@@ -336,7 +355,13 @@ impl Harness {
             self.next_sweep = now.plus(A_SWEEP);
             if self.bug != Some(Bug::NoSweep) {
                 let plane = self.sweeper.clone();
-                let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
+                let task = self.executor.spawn("sweep", async move {
+                    let swept = sweeper::sweep(&plane).await.map(drop);
+                    swept.and(sweeper::end_orphans(&plane).await.map(drop))
+                });
+                self.tasks.insert(task, Purpose::Sweep);
+                let plane = self.sweeper.clone();
+                let task = self.executor.spawn("orphans", async move { sweeper::end_orphans(&plane).await.map(drop) });
                 self.tasks.insert(task, Purpose::Sweep);
             }
         }

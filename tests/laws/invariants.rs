@@ -66,7 +66,10 @@ impl Harness {
                 _ => ("I6", longest_stay(row.state).map(|stay| row.since.plus(stay))),
             };
             if by.is_none_or(late) {
-                return broken(law, format!("{} is {} since {} and was to leave by {by:?}", row.id, row.state.name(), row.since));
+                return broken(
+                    law,
+                    format!("{} is {} since {} and was to leave by {by:?}", row.id, row.state.name(), row.since),
+                );
             }
         }
         for one in self.instances.iter().filter(|one| one.is_live(now)) {
@@ -126,7 +129,8 @@ fn i1_ledger(h: &Harness) -> Law {
                 return broken("I1", format!("{}: {booked} of {} booked, {} free", node.id, node.total, node.free));
             }
         }
-        let counted = |wanted: fn(State) -> bool| u64::try_from(mine().filter(|row| wanted(row.state)).count()).unwrap_or(0);
+        let counted =
+            |wanted: fn(State) -> bool| u64::try_from(mine().filter(|row| wanted(row.state)).count()).unwrap_or(0);
         let counts = PoolCounts {
             queued: counted(|state| state == State::Queued),
             queued_gpus: mine().filter(|row| row.state == State::Queued).map(|row| u64::from(row.spec.gpu_count)).sum(),
@@ -172,9 +176,13 @@ fn i3_known(h: &Harness, live: &[&Instance]) -> Law {
         let Some(row) = h.rows.workloads.get(&order.workload) else {
             return broken("I3", format!("{} runs for nobody", one.id));
         };
-        let same = row.tenant == order.tenant && row.node.as_ref() == Some(&order.node) && row.spec.gpu_count == order.gpus;
+        let same =
+            row.tenant == order.tenant && row.node.as_ref() == Some(&order.node) && row.spec.gpu_count == order.gpus;
         if !same || row.attempt != order.attempt {
-            return broken("I3", format!("{} runs attempt {} of {}, whose row says otherwise", one.id, order.attempt, row.id));
+            return broken(
+                "I3",
+                format!("{} runs attempt {} of {}, whose row says otherwise", one.id, order.attempt, row.id),
+            );
         }
     }
     Ok(())

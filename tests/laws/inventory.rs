@@ -18,7 +18,10 @@ const METHODS: [(&str, Makes); 20] = [
     ("Clock::sleep", Nothing),
     ("Fleet::describe", Nothing),
     ("Fleet::list", Nothing),
-    ("Fleet::provision", Swept("sweeper::orphans, by the tags in Fleet::list; before that by the workload's own deadline")),
+    (
+        "Fleet::provision",
+        Swept("sweeper::orphans, by the tags in Fleet::list; before that by the workload's own deadline"),
+    ),
     ("Fleet::terminate", Nothing),
     ("Identity::caller", Nothing),
     ("Ids::message", Nothing),
@@ -26,10 +29,16 @@ const METHODS: [(&str, Makes); 20] = [
     ("Ids::workload", Nothing),
     ("Launches::complete", Nothing),
     ("Launches::fail", Nothing),
-    ("Launches::start", Swept("the document's own TimeoutSeconds, and launcher::release_launch when its workload ends")),
+    (
+        "Launches::start",
+        Swept("the document's own TimeoutSeconds, and launcher::release_launch when its workload ends"),
+    ),
     ("People::keys_of", Nothing),
     ("Queue::healthy", Nothing),
-    ("Queue::send", Swept("the queue's redrive to its dead letters; what a message asks for is asked again by the sweep")),
+    (
+        "Queue::send",
+        Swept("the queue's redrive to its dead letters; what a message asks for is asked again by the sweep"),
+    ),
     ("Vault::open", Nothing),
     ("Vault::seal", Nothing),
     // The simulated cloud's own, which no plane is given.
@@ -87,6 +96,7 @@ fn i25_everything_that_is_made_is_swept() {
 
 #[test]
 fn methods_are_found() {
-    let source = "pub trait A: Send {\n    /// x\n    async fn one(&self);\n    fn two(&self) {\n    }\n}\nfn free() {}\n";
+    let source =
+        "pub trait A: Send {\n    /// x\n    async fn one(&self);\n    fn two(&self) {\n    }\n}\nfn free() {}\n";
     assert_eq!(methods(source), ["A::one", "A::two"]);
 }

@@ -22,8 +22,8 @@
 mod agents;
 mod at_rest;
 mod harness;
-mod inventory;
 mod invariants;
+mod inventory;
 mod launches;
 mod mutants;
 mod people;

@@ -255,7 +255,9 @@ pub(crate) fn router(plane: &Plane, bug: Option<Bug>) -> Router {
     }
     let router = crate::support::router(plane);
     match bug {
-        Some(bug @ (Bug::KeysCached | Bug::SharedCache | Bug::OnceForgotten | Bug::SecretsLogged | Bug::SecretsEchoed)) => {
+        Some(
+            bug @ (Bug::KeysCached | Bug::SharedCache | Bug::OnceForgotten | Bug::SecretsLogged | Bug::SecretsEchoed),
+        ) => {
             let memory = Arc::new(Memory::default());
             router.layer(from_fn(move |request: Request, next: Next| around(bug, memory.clone(), request, next)))
         }
@@ -288,7 +290,9 @@ async fn around(bug: Bug, memory: Arc<Memory>, request: Request, next: Next) -> 
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     let status = response.status();
     match bug {
-        Bug::KeysCached if status == StatusCode::UNAUTHORIZED && locked(&memory.keys).contains(&key) => "{}".into_response(),
+        Bug::KeysCached if status == StatusCode::UNAUTHORIZED && locked(&memory.keys).contains(&key) => {
+            "{}".into_response()
+        }
         Bug::KeysCached => {
             locked(&memory.keys).insert(key);
             response
@@ -321,6 +325,9 @@ fn every_sown_bug_is_caught() {
     });
     let lines = lines.collect::<Vec<_>>().into_iter().flat_map(|worker| worker.join().expect("a worker's bugs"));
     let lines = lines.collect::<Vec<_>>();
-    println!("{}", lines.iter().map(|line| line.as_ref().unwrap_or_else(|line| line).as_str()).collect::<Vec<_>>().join("\n"));
+    println!(
+        "{}",
+        lines.iter().map(|line| line.as_ref().unwrap_or_else(|line| line).as_str()).collect::<Vec<_>>().join("\n")
+    );
     assert_eq!(lines.iter().find_map(|line| line.as_ref().err()), None);
 }

@@ -110,7 +110,8 @@ fn run(h: &mut Harness, workflow: Workflow, plan: FaultPlan) -> Result<(Vec<(u64
     let mut users = people::users(h);
     if workflow == Workflow::CancelQueued {
         for node in ["h100-1", "h100-2"] {
-            block_on(h.truth.retire_node(&PoolId::new("local/h100"), &NodeId::new(node))).expect("the tables are written");
+            block_on(h.truth.retire_node(&PoolId::new("local/h100"), &NodeId::new(node)))
+                .expect("the tables are written");
         }
     }
     h.world.follow(plan);
@@ -146,7 +147,9 @@ fn run(h: &mut Harness, workflow: Workflow, plan: FaultPlan) -> Result<(Vec<(u64
 fn second_part(h: &mut Harness, users: &mut [User], workflow: Workflow) -> Result<RangeInclusive<u64>, Violation> {
     let first = h.world.calls() + 1;
     let exchange = match workflow {
-        Workflow::CancelQueued | Workflow::CancelLaunching | Workflow::CancelActive => act(h, users, "cancelled", "cancel", None),
+        Workflow::CancelQueued | Workflow::CancelLaunching | Workflow::CancelActive => {
+            act(h, users, "cancelled", "cancel", None)
+        }
         Workflow::Extend => act(h, users, "extended", "extend", Some(r#"{"extension_hours": 1}"#)),
         Workflow::Jupyter => act(h, users, "jupyter", "jupyter/enable", None),
         Workflow::AddUser => act(h, users, "user_added", "users", Some(r#"{"github_username": "canarya-gh"}"#)),
@@ -190,7 +193,9 @@ fn reached(h: &Harness, workflow: Workflow) -> Result<End, Violation> {
 /// Every fault at every call of a workflow: how many pairs there were, and how many of them ended in an honest failure.
 fn exhaust(workflow: Workflow) -> Result<(usize, usize), String> {
     secrets::listening(|| {
-        let told = |pair: &str, Violation { law, seen, story }: Violation| format!("{workflow:?} {pair}: {law}: {seen}\n{story}");
+        let told = |pair: &str, Violation { law, seen, story }: Violation| {
+            format!("{workflow:?} {pair}: {law}: {seen}\n{story}")
+        };
         let (sites, end) = play(workflow, FaultPlan::None).map_err(|violation| told("without a fault", violation))?;
         assert_eq!(end, End::Goal, "{workflow:?} without a fault");
         let (mut pairs, mut failures) = (0, 0);
@@ -210,7 +215,9 @@ fn exhaust(workflow: Workflow) -> Result<(usize, usize), String> {
 fn every_single_fault_is_borne() {
     let (launch, others) = ALL.split_at(1);
     let workers = [launch.to_vec(), others.to_vec()].map(|workflows| {
-        std::thread::spawn(move || workflows.into_iter().map(|workflow| (workflow, exhaust(workflow))).collect::<Vec<_>>())
+        std::thread::spawn(move || {
+            workflows.into_iter().map(|workflow| (workflow, exhaust(workflow))).collect::<Vec<_>>()
+        })
     });
     let mut all = 0;
     for (workflow, found) in workers.into_iter().flat_map(|worker| worker.join().expect("a worker's workflows")) {

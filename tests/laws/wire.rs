@@ -143,10 +143,13 @@ fn without_conditions(body: &str) -> String {
             request.remove("ConditionExpression");
             let update = request.get("UpdateExpression").and_then(|text| text.as_str()).unwrap_or_default().to_owned();
             let words = update.split([' ', ',']).collect::<Vec<_>>();
-            let none_left = request.get_mut("ExpressionAttributeValues").and_then(|values| values.as_object_mut()).is_some_and(|values| {
-                values.retain(|name, _| words.contains(&name.as_str()));
-                values.is_empty()
-            });
+            let none_left = request
+                .get_mut("ExpressionAttributeValues")
+                .and_then(|values| values.as_object_mut())
+                .is_some_and(|values| {
+                    values.retain(|name, _| words.contains(&name.as_str()));
+                    values.is_empty()
+                });
             if none_left {
                 request.remove("ExpressionAttributeValues");
             }

@@ -39,27 +39,43 @@ pub(crate) async fn agent_sync(
         let holder = AgentKey { spent_on: None, ..agent.holder.clone() };
         plane.store.add_session(next, &holder, plane.ports.clock.now().plus(SESSION_TTL)).await?;
     }
-    let (workload, ready) = take(&plane, &agent, &report).await?;
-    if ready {
-        launch_goes_on(&plane, &workload, "ready").await?;
-    } else {
-        launch_goes_on(&plane, &workload, "boot").await?;
+    let taken = take(&plane, &agent, &report).await?;
+    if taken.ready {
+        launch_goes_on(&plane, &taken.workload, "ready").await?;
     }
-    Ok(Json(synced(&plane, &workload, report.applied).await?))
+    // While a launch goes from phase to phase, what should be true is told to the next report that brings no news.
+    if taken.news {
+        return Ok(Json(Synced {
+            version: taken.workload.version,
+            desired: None,
+            next_sync_ms: plane.settings.sync_ms.0,
+        }));
+    }
+    Ok(Json(synced(&plane, &taken.workload, report.applied).await?))
+}
+
+/// A report that was taken.
+struct Taken {
+    /// The workload after it.
+    workload: Workload,
+    /// It changed the workload.
+    news: bool,
+    /// The way in works: the launch may go on.
+    ready: bool,
 }
 
 /// Writes what the report changes, and again if somebody else was faster.
-async fn take(plane: &Plane, agent: &AgentCaller, report: &Report) -> Result<(Workload, bool), Error> {
+async fn take(plane: &Plane, agent: &AgentCaller, report: &Report) -> Result<Taken, Error> {
     for _ in 0..5 {
         let workload = served(plane, agent).await?;
         let mut reported = workload.report(report, plane.ports.clock.now());
         if reported.changes.is_empty() {
-            return Ok((workload, reported.ready));
+            return Ok(Taken { workload, news: false, ready: reported.ready });
         }
         match plane.commit(&Write::of(&reported.changes)).await {
             Ok(()) => {
-                let last = reported.changes.pop().map_or(workload, |change| change.workload);
-                return Ok((last, reported.ready));
+                let workload = reported.changes.pop().map_or(workload, |change| change.workload);
+                return Ok(Taken { workload, news: true, ready: reported.ready });
             }
             Err(StoreError::Moved) => {}
             Err(error) => return Err(error.into()),

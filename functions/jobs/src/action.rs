@@ -37,6 +37,16 @@ pub(crate) type Decision = (Change, Option<People>);
 pub(crate) struct Wording {
     pub(crate) action: &'static str,
     pub(crate) message: String,
+    pub(crate) effect: Effect,
+}
+
+/// Who carries an action out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// A worker, who is told through the queue.
+    Worker,
+    /// The job's agent, which learns of it with its next report.
+    Agent,
 }
 
 /// Decides upon the member's job, writes the decision with the message that carries it out, and words the answer.
@@ -89,12 +99,13 @@ async fn accept<T: Sync>(
         status: "requested",
         message: worded(&wording.message, message_id),
     };
-    // Whoever waited leaves a gap in the queue; whatever runs is looked after by the launcher.
-    let message = match change.from {
-        State::Queued => change.workload.doorbell(),
-        _ => change.workload.reconcile(),
+    let messages = match (wording.effect, change.from) {
+        (Effect::Agent, _) => Vec::new(),
+        // Whoever waited leaves a gap in the queue; whatever runs is looked after by the launcher.
+        (Effect::Worker, State::Queued) => vec![change.workload.doorbell()],
+        (Effect::Worker, _) => vec![change.workload.reconcile()],
     };
-    let changes = [change.sending(message_id, vec![message])];
+    let changes = [change.sending(message_id, messages)];
     let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
     let claim = command.claim(job_id.to_string(), Some(stored), now);
     let write = Write { people: people.as_ref(), claim: claim.as_ref(), ..Write::of(&changes) };

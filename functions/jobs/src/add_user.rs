@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{Command, Error, Id, Input, Member, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Wording, perform_on_people};
+use crate::action::{ActionAccepted, Effect, Wording, perform_on_people};
 
 /// Who is to be let in.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -35,7 +35,7 @@ pub(crate) async fn add_user(
 ) -> Result<Json<ActionAccepted>, Error> {
     let name = &command.input.github_username;
     let message = format!("Add user request submitted for GitHub user '{}'", name.as_str());
-    let wording = Wording { action: "add_user", message };
+    let wording = Wording { action: "add_user", message, effect: Effect::Worker };
     perform_on_people(&plane, &member, job, &command, wording, |held, people, now| {
         held.add_user(people, name, &plane.settings.policy, now)
     })

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use domain::WorkloadId;
 use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Wording, perform};
+use crate::action::{ActionAccepted, Effect, Wording, perform};
 
 /// Cancel a running or queued job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/cancel", tag = "jobs", security(("user_key" = [])),
@@ -16,7 +16,8 @@ pub(crate) async fn cancel_job(
     Id(job): Id<WorkloadId>,
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {
-    let wording = Wording { action: "cancel", message: "Cancellation request submitted".to_owned() };
+    let wording =
+        Wording { action: "cancel", message: "Cancellation request submitted".to_owned(), effect: Effect::Worker };
     perform(&plane, &member, job, &command, wording, |held, now| Ok((held.cancel(member.user.as_str(), now)?, None)))
         .await
 }

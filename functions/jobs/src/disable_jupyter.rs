@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use domain::WorkloadId;
 use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Wording, perform};
+use crate::action::{ActionAccepted, Effect, Wording, perform};
 
 /// Disable Jupyter Lab for a running job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/jupyter/disable", tag = "jobs", security(("user_key" = [])),
@@ -16,6 +16,10 @@ pub(crate) async fn disable_jupyter(
     Id(job): Id<WorkloadId>,
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {
-    let wording = Wording { action: "disable_jupyter", message: "Jupyter disable request submitted".to_owned() };
+    let wording = Wording {
+        action: "disable_jupyter",
+        message: "Jupyter disable request submitted".to_owned(),
+        effect: Effect::Agent,
+    };
     perform(&plane, &member, job, &command, wording, |held, now| Ok((held.set_jupyter(None, now)?, None))).await
 }

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use domain::{TenantId, WorkloadId};
 use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Wording, perform};
+use crate::action::{ActionAccepted, Effect, Wording, perform};
 
 /// Enable Jupyter Lab for a running job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/jupyter/enable", tag = "jobs", security(("user_key" = [])),
@@ -17,7 +17,11 @@ pub(crate) async fn enable_jupyter(
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {
     let sealed = new_token(&plane, &member.tenant, job).await?;
-    let wording = Wording { action: "enable_jupyter", message: "Jupyter enable request submitted".to_owned() };
+    let wording = Wording {
+        action: "enable_jupyter",
+        message: "Jupyter enable request submitted".to_owned(),
+        effect: Effect::Agent,
+    };
     perform(&plane, &member, job, &command, wording, |held, now| {
         Ok((held.set_jupyter(Some(sealed.clone()), now)?, None))
     })

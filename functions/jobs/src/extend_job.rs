@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{Command, Error, Id, Input, Member, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Wording, perform};
+use crate::action::{ActionAccepted, Effect, Wording, perform};
 
 /// By how much a job is extended.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -36,7 +36,11 @@ pub(crate) async fn extend_job(
     let number = command.input.extension_hours;
     let hours =
         Hours::from_number(number).ok_or_else(|| Error::field("extension_hours", "Give a positive number of hours"))?;
-    let wording = Wording { action: "extend", message: format!("Extension request submitted for {number} hours") };
+    let wording = Wording {
+        action: "extend",
+        message: format!("Extension request submitted for {number} hours"),
+        effect: Effect::Agent,
+    };
     perform(&plane, &member, job, &command, wording, |held, now| {
         Ok((held.extend(hours, &plane.settings.policy, now)?, None))
     })

@@ -7,7 +7,7 @@ use axum::{
 use domain::{WorkloadId, names::GithubName};
 use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Wording, perform_on_people};
+use crate::action::{ActionAccepted, Effect, Wording, perform_on_people};
 
 /// Take a user's way in away again. Their open sessions end.
 #[utoipa::path(delete, path = "/v1/jobs/{job_id}/users/{github_username}", tag = "jobs", security(("user_key" = [])),
@@ -23,7 +23,7 @@ pub(crate) async fn remove_user(
 ) -> Result<Json<ActionAccepted>, Error> {
     let name = GithubName::parse(&names.1).map_err(|_not_a_name| Error::NotFound("User not found on this job"))?;
     let message = format!("Remove user request submitted for GitHub user '{}'", name.as_str());
-    let wording = Wording { action: "remove_user", message };
+    let wording = Wording { action: "remove_user", message, effect: Effect::Agent };
     perform_on_people(&plane, &member, job, &command, wording, |held, people, now| held.remove_user(people, &name, now))
         .await
 }

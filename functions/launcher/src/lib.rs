@@ -233,8 +233,11 @@ fn why(error: Option<&LaunchError>) -> String {
     }
 }
 
-/// Lets a launch go that still waits for the agent of a workload that is ending.
+/// Lets a launch go that still waits for the agent of a workload that is ending. One that was active has no launch any more.
 async fn release_launch(plane: &Plane, workload: &Workload) -> Result<(), WorkError> {
+    if workload.expires_at.is_some() {
+        return Ok(());
+    }
     if let Some(waiting) = plane.store.token(&workload.tenant, workload.id).await? {
         plane.ports.launches.fail(&waiting.token, "Workload.Ending", "the workload is ending").await?;
     }

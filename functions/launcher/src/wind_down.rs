@@ -12,10 +12,18 @@ pub(crate) async fn wind_down(plane: &Plane, workload: Workload) -> Result<(), W
         return end(plane, workload, None).await;
     }
     let now = plane.ports.clock.now();
-    let finishing = workload.ending.as_ref().is_some_and(|ending| ending.left_at.is_none() && now < ending.kill_at);
-    if !finishing {
-        plane.ports.fleet.terminate(&tenant, id, attempt).await?;
+    let left = workload.ending.as_ref().is_some_and(|ending| ending.left_at.is_some());
+    let in_grace = workload.ending.as_ref().is_some_and(|ending| now < ending.kill_at);
+    // Where the agent has left, the fleet has mostly seen the end already.
+    if (left || in_grace)
+        && let Sighting::Gone { stopped_at } = plane.ports.fleet.describe(&tenant, id, attempt).await?
+    {
+        return end(plane, workload, stopped_at).await;
     }
+    if in_grace && !left {
+        return Ok(());
+    }
+    plane.ports.fleet.terminate(&tenant, id, attempt).await?;
     match plane.ports.fleet.describe(&tenant, id, attempt).await? {
         Sighting::Gone { stopped_at } => end(plane, workload, stopped_at).await,
         Sighting::Running => Ok(()),

@@ -1,6 +1,6 @@
 //! The worker of the clock: what is due is done, and what was lost on the way is done again.
 //!
-//! Expiry comes first and clean-up after, so that a slow clean-up never keeps a job running past its end (trap T8).
+//! Expiry and clean-up are two operations, so that a slow clean-up never keeps a job running past its end (trap T8).
 
 use cloud::{Sighting, launches::Launch};
 use domain::{Timestamp, Workload, lifecycle::State, workload::Due};
@@ -21,23 +21,23 @@ pub struct Swept {
     pub nudged: u32,
     /// Outboxes whose messages were sent.
     pub relayed: u32,
-    /// Instances that nobody knows any more, and that were told to end.
-    pub orphans: u32,
+    /// Pools in which somebody waits, and whose doorbell was rung.
+    pub rung: u32,
     /// Rows whose turn failed; they come again with the next sweep.
     pub failed: u32,
 }
 
-/// Does what is due now.
+/// Does what is due now, and rings for those who wait.
 ///
 /// # Errors
-/// When the due index or the fleet's list could not be read; what was done until then is done.
+/// When an index of what is due could not be read; what was done until then is done.
 pub async fn sweep(plane: &Plane) -> Result<Swept, WorkError> {
     let mut swept = Swept::default();
     due(plane, &mut swept).await?;
-    for pool in &plane.settings.pools {
-        plane.ring(&pool.id).await;
+    for pool in plane.store.due_pools(plane.ports.clock.now(), A_PAGE).await? {
+        plane.ring(&pool).await;
+        swept.rung += 1;
     }
-    orphans(plane, &mut swept).await?;
     Ok(swept)
 }
 
@@ -100,8 +100,13 @@ async fn turn(plane: &Plane, row: &DueRow, now: Timestamp, swept: &mut Swept) ->
     Ok(())
 }
 
-/// Ends what the fleet runs and nobody knows any more: workloads that are over, and attempts that were given up (invariant I3).
-async fn orphans(plane: &Plane, swept: &mut Swept) -> Result<(), WorkError> {
+/// Ends what the fleet runs and nobody knows any more: workloads that are over, and attempts that were given up (invariant I3). Gives
+/// how many were told to end. It has a clock of its own, so that a long list of instances delays nobody's expiry.
+///
+/// # Errors
+/// When the fleet's list could not be read; the next time comes.
+pub async fn end_orphans(plane: &Plane) -> Result<u32, WorkError> {
+    let mut ended = 0;
     for tagged in plane.ports.fleet.list().await? {
         let workload = plane.store.workload(&tagged.tenant, tagged.workload).await?;
         let wanted = |workload: &Workload| workload.state != State::Ended && workload.attempt == tagged.attempt;
@@ -111,8 +116,8 @@ async fn orphans(plane: &Plane, swept: &mut Swept) -> Result<(), WorkError> {
         let seen = plane.ports.fleet.describe(&tagged.tenant, tagged.workload, tagged.attempt).await?;
         if seen == Sighting::Running {
             plane.ports.fleet.terminate(&tagged.tenant, tagged.workload, tagged.attempt).await?;
-            swept.orphans += 1;
+            ended += 1;
         }
     }
-    Ok(())
+    Ok(ended)
 }

@@ -50,10 +50,13 @@ pub(crate) async fn sweeps(plane: Plane, launches: LocalLaunches, nodes: Vec<Nod
     loop {
         let swept = tokio::spawn({
             let plane = plane.clone();
-            async move { sweeper::sweep(&plane).await }
+            async move {
+                let swept = sweeper::sweep(&plane).await?;
+                Ok::<_, WorkError>((swept, sweeper::end_orphans(&plane).await?))
+            }
         });
         match swept.await {
-            Ok(Ok(swept)) => tracing::debug!(?swept, "sweep.done"),
+            Ok(Ok((swept, orphans))) => tracing::debug!(?swept, orphans, "sweep.done"),
             Ok(Err(error)) => tracing::error!(%error, "sweep.failed"),
             Err(died) => tracing::error!(error = %died, "sweep.died"),
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, TenantId, WorkloadId};
+use crate::{NodeId, TenantId, Timestamp, WorkloadId, timeline::Entry};
 
 /// A machine with GPUs, as the ledger sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,10 @@ pub struct Waiting {
     pub workload: WorkloadId,
     /// How many GPUs it needs, all on one node.
     pub gpus: u32,
+    /// The version that it had when it began to wait. If it was changed since, a placement notices.
+    pub version: u64,
+    /// Its place in the queue: those that are served earlier have lower ones.
+    pub rank: String,
 }
 
 /// Room was found.
@@ -37,6 +41,14 @@ pub struct Place {
     pub waiting: Waiting,
     /// Its node.
     pub node: NodeId,
+}
+
+impl Place {
+    /// What the timeline says when the workload is placed as it was when it began to wait: the same as [`crate::Workload::place`] says.
+    #[must_use]
+    pub fn entry(&self, now: Timestamp) -> Entry {
+        Entry::placed(self.waiting.version + 1, &self.node, now)
+    }
 }
 
 /// Best fit in the queue's order: each workload goes to the node that it leaves the least room on, which keeps whole nodes free for
@@ -59,7 +71,6 @@ pub fn decide(nodes: &[Node], queue: &[Waiting]) -> Vec<Place> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
 
     fn check(free: &[u32], queue: &[u32], expected: &[usize]) {
         let nodes = free.iter().enumerate().map(|(at, &free)| Node {
@@ -72,6 +83,8 @@ mod tests {
             tenant: TenantId::new("t"),
             workload: WorkloadId::new(Timestamp::default(), &[0; 32]),
             gpus,
+            version: 1,
+            rank: String::new(),
         });
         let placed = decide(&nodes.collect::<Vec<_>>(), &queue.collect::<Vec<_>>());
         let names = placed.iter().map(|place| place.node.to_string()).collect::<Vec<_>>();

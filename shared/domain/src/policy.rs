@@ -49,6 +49,9 @@ pub const SHORT_GRACE: Duration = Duration::from_secs(20);
 /// whoever is at it to finish, and no longer. Doing either twice does no harm.
 pub const SECOND_TRY: Duration = Duration::from_secs(5);
 
+/// Two hosts' clocks may be this far apart: a job that leaves so shortly before its end has come to its end.
+pub const CLOCKS_APART: Duration = Duration::from_secs(15);
+
 /// Owners are warned this many minutes before the end, longest first.
 pub const WARNINGS: [u32; 3] = [30, 15, 5];
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MessageId, Timestamp, lifecycle::State, message::Message};
+use crate::{MessageId, NodeId, Timestamp, lifecycle::State, message::Message};
 
 /// One change of a workload. There is exactly one for each version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,24 @@ pub struct Entry {
     pub by: String,
 }
 
-/// Messages that a change sends: kept with its timeline entry, in the same transaction, until they have been handed to the queue.
+impl Entry {
+    /// A workload was placed.
+    #[must_use]
+    pub fn placed(version: u64, node: &NodeId, at: Timestamp) -> Self {
+        Self {
+            version,
+            at,
+            kind: "placed".to_owned(),
+            phase: State::Placed,
+            progress: State::Placed.progress(),
+            message: format!("Placed on node {node}"),
+            by: "slipway".to_owned(),
+        }
+    }
+}
+
+/// Messages that a change sends: kept with its timeline entry, in the same transaction, until they have been handed to the queue. There
+/// may be none: what an agent learns by itself at its next report needs nobody else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
     /// What an answer calls the message.

@@ -3,19 +3,24 @@
 //! `pool#POOL` holds a row `node#ID` for each node, counts in a few shards so that many callers do not meet in one row, and what the
 //! last dispatcher pass left waiting. `queue#POOL` holds a row for each workload that waits, in the order in which they are served.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     NodeId, PoolId, TenantId, Timestamp, Workload, WorkloadId,
     lifecycle::State,
-    placement::{Node, Waiting},
+    placement::{Node, Place, Waiting},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Store, StoreError, Table,
-    items::{Item, count_of, number, row, text, text_of, value},
+    items::{Item, count_of, millis, number, row, text, text_of, value},
     requests::Range,
+    tables::DUE_NOW,
     transaction::{Guard, Transaction},
 };
+
+/// The row of a pool's last dispatcher pass.
+const PASS: &str = "pass";
 
 /// How many rows the counts of one pool are spread over.
 const SHARDS: u8 = 8;
@@ -82,6 +87,9 @@ struct QueueRow {
     tenant: TenantId,
     workload: WorkloadId,
     gpus: u32,
+    version: u64,
+    /// The row's own sort key, which a placement needs to take it away.
+    sk: String,
 }
 
 fn pool_pk(pool: &PoolId) -> String {
@@ -116,39 +124,64 @@ pub(crate) fn account(
     let to = workload.state;
     let pool = workload.pool();
     if from.is_none() {
-        let waiting =
-            QueueRow { tenant: workload.tenant.clone(), workload: workload.id, gpus: workload.spec.gpu_count };
-        let item = row((&queue_pk(pool), &queue_sk(workload)), &waiting)?;
-        transaction.put(Guard::Version, Table::Capacity, item, None)?;
+        let sk = queue_sk(workload);
+        let waiting = QueueRow {
+            tenant: workload.tenant.clone(),
+            workload: workload.id,
+            gpus: workload.spec.gpu_count,
+            version: workload.version,
+            sk: sk.clone(),
+        };
+        transaction.put(Guard::Version, Table::Capacity, row((&queue_pk(pool), &sk), &waiting)?, None)?;
     } else if from == Some(State::Queued) && to != State::Queued {
         transaction.delete(Table::Capacity, (&queue_pk(pool), &queue_sk(workload)))?;
     }
     let held = from.is_some_and(State::holds_gpus);
     if held != to.holds_gpus() {
-        hold(transaction, workload, !held)?;
+        let node = workload.node.as_ref();
+        let node = node.ok_or_else(|| StoreError::Broken("GPUs are held on no node".to_owned()))?;
+        hold(transaction, (pool, node), workload.spec.gpu_count, !held)?;
     }
-    count(transaction, from, workload)
+    count(transaction, (pool, workload.id, workload.spec.gpu_count), from, to)
 }
 
-/// Takes a workload's GPUs from its node, or gives them back.
-fn hold(transaction: &mut Transaction<'_>, workload: &Workload, take: bool) -> Result<(), StoreError> {
-    let Some(node) = &workload.node else { return Err(StoreError::Broken("GPUs are held on no node".to_owned())) };
-    let (pk, sk) = (pool_pk(workload.pool()), node_sk(node));
-    let gpus = i64::from(workload.spec.gpu_count);
-    let values =
-        [(":change", number(if take { -gpus } else { gpus })), (":gpus", number(gpus)), (":no", false_value())];
+/// Adds to `transaction` what the placement of a workload does to the ledger.
+pub(crate) fn account_placed(
+    transaction: &mut Transaction<'_>,
+    pool: &PoolId,
+    place: &Place,
+) -> Result<(), StoreError> {
+    let Waiting { workload, gpus, rank, .. } = &place.waiting;
+    transaction.delete(Table::Capacity, (&queue_pk(pool), rank))?;
+    hold(transaction, (pool, &place.node), *gpus, true)?;
+    count(transaction, (pool, *workload, *gpus), Some(State::Queued), State::Placed)
+}
+
+/// Takes GPUs from a node, or gives them back.
+fn hold(
+    transaction: &mut Transaction<'_>,
+    (pool, node): (&PoolId, &NodeId),
+    gpus: u32,
+    take: bool,
+) -> Result<(), StoreError> {
+    let (pk, sk) = (pool_pk(pool), node_sk(node));
+    let gpus = i64::from(gpus);
+    let change = (":change", number(if take { -gpus } else { gpus }));
     if take {
         let room = Some("gpus_free >= :gpus AND cordoned = :no");
+        let values = [change, (":gpus", number(gpus)), (":no", AttributeValue::Bool(false))];
         return transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD gpus_free :change", room), &values);
     }
-    transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD gpus_free :change", None), &values[..1])
+    transaction.update(Guard::Room, Table::Capacity, (&pk, &sk), ("ADD gpus_free :change", None), &[change])
 }
 
-fn false_value() -> aws_sdk_dynamodb::types::AttributeValue {
-    aws_sdk_dynamodb::types::AttributeValue::Bool(false)
-}
-
-fn count(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Workload) -> Result<(), StoreError> {
+/// Keeps the pool's counts.
+fn count(
+    transaction: &mut Transaction<'_>,
+    (pool, id, gpus): (&PoolId, WorkloadId, u32),
+    from: Option<State>,
+    to: State,
+) -> Result<(), StoreError> {
     let counted = |state: State| match state {
         State::Queued => Some("queued"),
         State::Placed
@@ -160,13 +193,13 @@ fn count(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Work
         State::Active | State::Draining => Some("active"),
         State::Ended => None,
     };
-    let (before, after) = (from.and_then(counted), counted(workload.state));
+    let (before, after) = (from.and_then(counted), counted(to));
     if before == after {
         return Ok(());
     }
+    let gpus = i64::from(gpus);
     let mut sums = Vec::new();
     let mut values = Vec::new();
-    let gpus = i64::from(workload.spec.gpu_count);
     for (name, sign, one, all) in [(before, -1, ":less", ":less_gpus"), (after, 1, ":more", ":more_gpus")]
         .into_iter()
         .filter_map(|(name, sign, one, all)| Some((name?, sign, one, all)))
@@ -178,7 +211,7 @@ fn count(transaction: &mut Transaction<'_>, from: Option<State>, workload: &Work
             values.push((all, number(sign * gpus)));
         }
     }
-    let (pk, sk) = (pool_pk(workload.pool()), counts_sk(workload.id));
+    let (pk, sk) = (pool_pk(pool), counts_sk(id));
     transaction.update(
         Guard::Version,
         Table::Capacity,
@@ -215,7 +248,7 @@ impl Store {
     /// When the tables fail.
     pub async fn retire_node(&self, pool: &PoolId, node: &NodeId) -> Result<(), StoreError> {
         let (pk, sk) = (pool_pk(pool), node_sk(node));
-        let yes = [(":yes", aws_sdk_dynamodb::types::AttributeValue::Bool(true))];
+        let yes = [(":yes", AttributeValue::Bool(true))];
         let exists = Some("attribute_exists(pk)");
         let row = self.update_row(Table::Capacity, (&pk, &sk), "SET cordoned = :yes", exists, &yes).await?;
         match row.map(value::<Node>).transpose()? {
@@ -250,25 +283,42 @@ impl Store {
         let pk = queue_pk(pool);
         let range = Range { hash: ("pk", &pk), limit: Some(most), ..Range::default() };
         let waiting = |item| {
-            let QueueRow { tenant, workload, gpus } = value(item)?;
-            Ok(Waiting { tenant, workload, gpus })
+            let QueueRow { tenant, workload, gpus, version, sk } = value(item)?;
+            Ok(Waiting { tenant, workload, gpus, version, rank: sk })
         };
         self.page(Table::Capacity, &range).await?.items.into_iter().map(waiting).collect()
     }
 
-    /// Records how many workloads a pass of the dispatcher left waiting.
+    /// Records how many workloads a pass of the dispatcher left waiting, unless another pass has done so since `before`. While
+    /// somebody waits the pool is due: the sweep rings for it, in case that the doorbell of those who left was lost.
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn passed(&self, pool: &PoolId, waiting: u64, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn passed(&self, pool: &PoolId, before: u64, waiting: u64, now: Timestamp) -> Result<(), StoreError> {
         let pk = pool_pk(pool);
-        let item = Item::from([
-            ("pk".to_owned(), text(pk)),
-            ("sk".to_owned(), text("pass")),
-            ("waiting".to_owned(), number(waiting)),
-            ("at".to_owned(), text(now.to_string())),
-        ]);
-        self.put_row(Table::Capacity, item).await
+        let values = [
+            (":waiting", number(waiting)),
+            (":before", number(before)),
+            (":now", millis(now)),
+            (":due", text(DUE_NOW)),
+        ];
+        let unchanged =
+            if before == 0 { "attribute_not_exists(waiting) OR waiting = :before" } else { "waiting = :before" };
+        let (expression, values) = if waiting > 0 {
+            ("SET waiting = :waiting, due_pk = :due, due_at = :now", &values[..])
+        } else {
+            ("SET waiting = :waiting REMOVE due_pk, due_at", &values[..2])
+        };
+        self.update_row(Table::Capacity, (&pk, PASS), expression, Some(unchanged), values).await.map(drop)
+    }
+
+    /// The pools in which somebody waits, as the last passes left them.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn due_pools(&self, now: Timestamp, most: i32) -> Result<Vec<PoolId>, StoreError> {
+        let keys = self.due_keys(Table::Capacity, now, most).await?;
+        Ok(keys.into_iter().filter_map(|(pk, _)| pk.strip_prefix("pool#").map(PoolId::new)).collect())
     }
 }
 

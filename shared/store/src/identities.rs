@@ -54,7 +54,8 @@ impl KeyRow {
     /// Why this key opens nothing at `now`; `None` when it is good. At the very instant of its end it is not (invariant I16).
     #[must_use]
     pub fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
-        if self.revoked_at.is_some_and(|at| now >= at) {
+        // Whoever revoked it may have had a faster clock: that it was revoked is what counts, not when (invariant I17).
+        if self.revoked_at.is_some() {
             Some(KeyRefusal::Revoked)
         } else if now >= self.expires_at {
             Some(KeyRefusal::Expired)

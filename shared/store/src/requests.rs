@@ -163,7 +163,7 @@ impl Store {
     ) -> Result<Vec<(String, String)>, StoreError> {
         let range = Range {
             index: Some(crate::tables::DUE),
-            hash: ("due_pk", crate::workloads::DUE_NOW),
+            hash: ("due_pk", crate::tables::DUE_NOW),
             condition: Some(("due_at <= :now", vec![(":now", crate::items::millis(now))])),
             limit: Some(most),
             ..Range::default()

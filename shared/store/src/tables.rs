@@ -22,6 +22,9 @@ pub enum Table {
 
 /// The sparse index of what the sweep has to look at, by time.
 pub(crate) const DUE: &str = "due";
+/// The one partition of a due index. Its writes are as many as there are changes of what is due, so that one partition's thousand a
+/// second is far away; beyond that it would be sharded.
+pub(crate) const DUE_NOW: &str = "due";
 /// The index that lists an owner's workloads, newest first.
 pub(crate) const LISTING: &str = "listing";
 
@@ -49,7 +52,8 @@ impl Table {
                 (DUE, "due_pk", ("due_at", ScalarAttributeType::N), ProjectionType::KeysOnly),
                 (LISTING, "list_pk", ("list_sk", ScalarAttributeType::S), ProjectionType::All),
             ],
-            Self::Identity | Self::Capacity | Self::Local => &[],
+            Self::Capacity => &[(DUE, "due_pk", ("due_at", ScalarAttributeType::N), ProjectionType::KeysOnly)],
+            Self::Identity | Self::Local => &[],
         }
     }
 }

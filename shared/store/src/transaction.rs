@@ -60,6 +60,11 @@ impl Store {
 }
 
 impl Transaction<'_> {
+    /// The id that marks this transaction's rows as its own.
+    pub(crate) fn write_id(&self) -> &str {
+        &self.write
+    }
+
     fn push(&mut self, guard: Guard, write: TransactWriteItem) {
         self.guards.push(guard);
         self.writes.push(write);
@@ -105,7 +110,11 @@ impl Transaction<'_> {
             .set_condition_expression(condition.map(str::to_owned))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         for (name, value) in values {
-            update = update.expression_attribute_values(*name, value.clone());
+            // A name behind a hash is an attribute's, which an expression may not say as it is.
+            update = match (name.strip_prefix('#'), value) {
+                (Some(_), AttributeValue::S(attribute)) => update.expression_attribute_names(*name, attribute),
+                _ => update.expression_attribute_values(*name, value.clone()),
+            };
         }
         let update = update.build().map_err(|error| StoreError::Broken(error.to_string()))?;
         self.push(guard, TransactWriteItem::builder().update(update).build());

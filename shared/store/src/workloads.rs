@@ -25,10 +25,6 @@ use crate::{
     tables::LISTING,
 };
 
-/// The one partition of the due index: what the sweep has to look at. Its writes are as many as there are changes of workloads, so
-/// that one partition's thousand a second is far away; beyond that it would be sharded.
-pub(crate) const DUE_NOW: &str = "due";
-
 const WORKLOAD: &str = "workload";
 const PARTICULARS: &str = "particulars";
 const PEOPLE: &str = "people";

@@ -10,6 +10,7 @@ use crate::{
     lifecycle::{Cause, State, Step},
     names::GithubName,
     policy::{self, Policy},
+    timeline::Entry,
 };
 
 /// What the sweep does about a workload whose time has come.
@@ -43,8 +44,10 @@ impl Workload {
     /// # Errors
     /// When it does not wait any more.
     pub fn place(&self, node: &NodeId, now: Timestamp) -> Result<Change, Refusal> {
-        let message = format!("Placed on node {node}");
-        self.stepped(Step::Place, "placed", message, PLANE, now, |next| next.node = Some(node.clone()))
+        let entry = Entry::placed(self.version + 1, node, now);
+        let mut change = self.stepped(Step::Place, "placed", "", PLANE, now, |next| next.node = Some(node.clone()))?;
+        change.entry = entry;
+        Ok(change)
     }
 
     /// Begins an attempt: its number is stored before the fleet is asked, so that whatever the fleet makes can be told from what an
@@ -321,8 +324,8 @@ impl Workload {
             }
             (State::Queued | State::Draining | State::Ended, _) => None,
             _ => {
-                // The agent arms the end by itself and may be a little earlier than the sweep.
-                let expired = self.expires_at.is_some_and(|at| now >= at);
+                // The agent arms the end by itself, and its clock and ours are not the same one.
+                let expired = self.expires_at.is_some_and(|at| now.plus(policy::CLOCKS_APART) >= at);
                 let cause = if expired { Cause::Expired } else { Cause::Failed };
                 let why = if expired { None } else { Some(format!("the agent left: {reason}")) };
                 let mut change = self.end_early(cause, why, "left", AGENT, now).ok()?;

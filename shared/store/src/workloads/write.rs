@@ -1,18 +1,21 @@
 //! Writing what was decided about a workload: one transaction over everything that the decision touches.
 
 use domain::{
-    SecretHash, Timestamp, Workload,
+    PoolId, SecretHash, Timestamp, Workload,
     job::People,
     lifecycle::State,
+    placement::Place,
     policy,
+    timeline::{Entry, Outbox},
     workload::{Change, JobStatus},
 };
 
-use super::{ATTEMPT, AttemptRow, DUE_NOW, PARTICULARS, PEOPLE, WORKLOAD, event_key, owner_partition, partition};
+use super::{ATTEMPT, AttemptRow, PARTICULARS, PEOPLE, WORKLOAD, event_key, owner_partition, partition};
 use crate::{
     Store, StoreError, Table, capacity,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
     items::{Item, millis, number, row, text},
+    tables::DUE_NOW,
     transaction::{Guard, Transaction},
 };
 
@@ -90,7 +93,7 @@ impl Store {
         }
         put_workload(&mut transaction, &pk, first.workload.version - 1, workload)?;
         for change in write.changes {
-            put_event(&mut transaction, &pk, change)?;
+            put_event(&mut transaction, &pk, &change.entry, change.outbox.as_ref())?;
         }
         let begun = first.workload.version == 1;
         let from = if begun { None } else { Some(first.from) };
@@ -98,6 +101,39 @@ impl Store {
         capacity::account(&mut transaction, from, workload)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
         transaction.commit().await?.written().map_err(|error| Claim::judged(write.claim, error))
+    }
+}
+
+impl Store {
+    /// Places a workload as it was when it began to wait, without reading it.
+    ///
+    /// # Errors
+    /// [`StoreError::Moved`] when it was changed since, [`StoreError::NoRoom`] when the node was.
+    pub async fn place(&self, pool: &PoolId, place: &Place, now: Timestamp) -> Result<(), StoreError> {
+        let waiting = &place.waiting;
+        let pk = partition(&waiting.tenant, waiting.workload);
+        let mut transaction = self.transaction();
+        let values = [
+            ("#state", text("state")),
+            ("#since", text("since")),
+            ("#node", text("node")),
+            ("#version", text("version")),
+            (":queued", text(State::Queued.name())),
+            (":placed", text(State::Placed.name())),
+            (":before", number(waiting.version)),
+            (":after", number(waiting.version + 1)),
+            (":now", text(now.to_string())),
+            (":node", text(place.node.as_str())),
+            (":due", millis(now.plus(policy::SECOND_TRY))),
+            (":write", text(transaction.write_id())),
+        ];
+        let set =
+            "SET #state = :placed, #since = :now, #node = :node, #version = :after, due_at = :due, wrote = :write";
+        let waits = Some("#state = :queued AND #version = :before");
+        transaction.update(Guard::Version, Table::Workloads, (&pk, WORKLOAD), (set, waits), &values)?;
+        put_event(&mut transaction, &pk, &place.entry(now), None)?;
+        capacity::account_placed(&mut transaction, pool, place)?;
+        transaction.commit().await?.written()
     }
 }
 
@@ -130,16 +166,25 @@ pub(super) fn expire(item: &mut Item, ended: Timestamp) {
     item.insert("ttl".to_owned(), number(ended.plus(policy::HISTORY_TTL).seconds()));
 }
 
-fn put_event(transaction: &mut Transaction<'_>, pk: &str, change: &Change) -> Result<(), StoreError> {
-    let mut item = row((pk, &event_key(change.entry.version)), &change.entry)?;
+fn put_event(
+    transaction: &mut Transaction<'_>,
+    pk: &str,
+    entry: &Entry,
+    outbox: Option<&Outbox>,
+) -> Result<(), StoreError> {
+    let mut item = row((pk, &event_key(entry.version)), entry)?;
     // A workload lives for four days at most: its timeline outlives it.
-    expire(&mut item, change.entry.at);
-    if let Some(outbox) = &change.outbox {
+    expire(&mut item, entry.at);
+    if let Some(outbox) = outbox {
+        item.insert("message_id".to_owned(), text(outbox.id.to_string()));
+    }
+    // What an agent learns by itself has nothing to send.
+    if let Some(outbox) = outbox.filter(|outbox| !outbox.messages.is_empty()) {
         let messages = serde_json::to_string(outbox).map_err(|error| StoreError::Broken(error.to_string()))?;
         item.insert("outbox".to_owned(), text(messages));
-        item.insert("due_pk".to_owned(), text(DUE_NOW));
         // Whoever commits sends at once; the sweep sends again what is still there a little later.
-        item.insert("due_at".to_owned(), millis(change.entry.at.plus(policy::SECOND_TRY)));
+        item.insert("due_pk".to_owned(), text(DUE_NOW));
+        item.insert("due_at".to_owned(), millis(entry.at.plus(policy::SECOND_TRY)));
     }
     transaction.put(Guard::Version, Table::Workloads, item, None)
 }
