@@ -59,7 +59,7 @@ async fn a_job_from_login_to_its_end() {
     assert_eq!(user.in_use().await, 0);
     let events = user.get(&format!("/v1/jobs/{job}/events")).await;
     let phases = events["events"].as_array().unwrap().iter().map(|event| event["progress"].as_u64().unwrap());
-    assert!(phases.clone().is_sorted() && phases.last() == Some(100), "{events}");
+    assert!(phases.clone().is_sorted() && phases.max() == Some(100), "{events}");
     slipway.nothing_left_of(&job).await;
 }
 
