@@ -122,7 +122,12 @@ impl Harness {
         let ear = Ear::default();
         let database = Embedded::in_memory().expect("a database in memory");
         let ports = world.ports();
-        let truth = Store::new(wire::client(database.clone(), Ear::default(), None), "", ports.clock.clone(), ports.ids.clone());
+        let truth = Store::new(
+            wire::client(database.clone(), Ear::default(), None),
+            "",
+            ports.clock.clone(),
+            ports.ids.clone(),
+        );
         let nodes = [("local/h100", "h100-1", 8), ("local/h100", "h100-2", 8), ("local/a10g", "a10g-1", 4)];
         block_on(async {
             truth.create_tables().await.expect("tables");

@@ -67,6 +67,10 @@ fn play(h: &mut Harness, seed: u64) -> Result<(), Violation> {
     h.rest(600)?;
     h.hear(&mut users);
     at_rest::check(h, false)?;
+    // Every third schedule goes on until every job is over: it doubles the cost, and time jumps have brought many to their end before.
+    if !seed.is_multiple_of(3) {
+        return Ok(());
+    }
     wind_up(h, &mut users)?;
     at_rest::check(h, true)
 }
