@@ -170,7 +170,7 @@ impl Agents {
 
     /// Whether an agent has stopped what it ran on since the last time.
     pub(crate) fn take_stopped(&mut self) -> bool {
-        self.all.iter_mut().map(|agent| std::mem::take(&mut agent.stopped)).fold(false, |any, one| any || one)
+        self.all.iter_mut().map(|agent| std::mem::take(&mut agent.stopped)).filter(|stopped| *stopped).count() > 0
     }
 
     /// An agent's call is on its way, as this exchange.
@@ -332,9 +332,4 @@ impl Agent {
             drop(block_on(world.ports().queue.send(&message)));
         }
     }
-}
-
-/// The environment that an agent was told must be what its owner gave, so that the marks are known to arrive.
-pub(crate) fn carries_secret(exchange: &Exchange) -> bool {
-    matches!(exchange.ask, Ask::Agent { call: Call::Enroll, .. }) && exchange.json().to_string().contains(SECRET)
 }

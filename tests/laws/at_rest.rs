@@ -235,8 +235,3 @@ fn nothing_fails_by_itself(h: &Harness, row: &Workload) -> Law {
     }
     Ok(())
 }
-
-/// Faults that a caller always gets over by itself.
-pub(crate) fn is_mild(fault: Fault) -> bool {
-    matches!(fault, Fault::Twice | Fault::StaleRead)
-}

@@ -19,11 +19,12 @@ use domain::{
 use futures::executor::block_on;
 use http::Request;
 use http_body_util::BodyExt;
-use store::{Plane, Store, WorkError, capacity::PoolView, embedded::Embedded};
+use store::{Plane, Store, WorkError, capacity::PoolView, embedded::Embedded, workloads::DueRow};
 use tower::ServiceExt;
 
 use super::{
     agents::Agents,
+    invariants,
     launches::Flights,
     mutants::{self, Bug},
     people::{Exchange, Exchanges},
@@ -257,12 +258,20 @@ impl Harness {
         let to = due.map_or(to, |due| due.min(to));
         let moving = self.rows.workloads.values().any(|row| row.state.is_preparing() || row.state == State::Draining);
         let queued = QueueName::ALL.into_iter().any(|queue| !self.world.messages(queue).is_empty());
-        if moving || queued || !self.tasks.is_empty() || to <= self.next_sweep {
+        if moving || queued || !self.tasks.is_empty() || to <= self.next_sweep || self.sweep_has_work() {
             return self.pass(60);
         }
         self.next_sweep = to;
         self.agents.sleep_until(to);
         self.advance(to)
+    }
+
+    /// Whether the next sweep sends what was not sent, or rings for somebody who could be placed.
+    fn sweep_has_work(&self) -> bool {
+        let soon = self.world.now().plus(A_SWEEP);
+        let due = block_on(self.truth.due(soon, 50)).expect("the tables are read");
+        let unsent = due.iter().any(|row| matches!(row, DueRow::Outbox(_)));
+        unsent || invariants::nobody_waits_for_nothing(self).is_err()
     }
 
     /// As [`Harness::skip`], again and again, for so many seconds altogether.
@@ -342,7 +351,7 @@ impl Harness {
             self.world.next_delivery().filter(|at| *at > now),
             visible.filter(|at| *at > now).min(),
             self.agents.next_event(),
-            self.flights.next_event(&self.world),
+            self.flights.next_event(),
             Some(self.next_sweep),
         ];
         alone.into_iter().flatten().filter(|at| *at > now).min()

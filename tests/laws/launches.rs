@@ -20,6 +20,8 @@ struct Flight {
     called: u32,
     /// What its step waits with, until it is over.
     token: Option<TaskToken>,
+    /// Nothing happens to it before by itself.
+    quiet_until: Timestamp,
     ended: bool,
 }
 
@@ -45,19 +47,29 @@ impl Flights {
         let now = world.now();
         let mut calls = Vec::new();
         for (number, flight) in self.flights.iter_mut().enumerate().filter(|(_, flight)| !flight.ended) {
+            let completion = flight.token.as_ref().and_then(|token| world.completion(token));
+            if completion.is_none() && now < flight.quiet_until {
+                continue;
+            }
             self.machine.tick(&mut flight.execution, now);
-            if let Some(completion) = flight.token.as_ref().and_then(|token| world.completion(token)) {
+            if let Some(completion) = completion {
                 flight.complete(&self.machine, completion, now);
             }
             match self.machine.next(&flight.execution) {
-                Work::Invoke(invocation) if invocation.attempt != flight.called => {
-                    flight.wait_no_more(world);
-                    flight.called = invocation.attempt;
-                    flight.token = invocation.token.clone().map(|token| TaskToken(Secret::new(token)));
-                    calls.push((number, invocation));
+                Work::Invoke(invocation) => {
+                    flight.quiet_until = invocation.until;
+                    if invocation.attempt != flight.called {
+                        flight.wait_no_more(world);
+                        flight.called = invocation.attempt;
+                        flight.token = invocation.token.clone().map(|token| TaskToken(Secret::new(token)));
+                        calls.push((number, invocation));
+                    }
                 }
-                Work::Invoke(_) | Work::AwaitToken { .. } => {}
-                Work::Sleep { .. } => flight.wait_no_more(world),
+                Work::AwaitToken { until } => flight.quiet_until = until,
+                Work::Sleep { until } => {
+                    flight.wait_no_more(world);
+                    flight.quiet_until = until;
+                }
                 Work::Ended(_) => {
                     flight.wait_no_more(world);
                     flight.ended = true;
@@ -73,7 +85,14 @@ impl Flights {
         secret[..8].copy_from_slice(&world.seed().to_be_bytes());
         let input = json!({ "tenant": launch.tenant, "workload": launch.workload });
         let execution = self.machine.start(&name, secret, input, world.now());
-        self.flights.push(Flight { workload: launch.workload, execution, called: 0, token: None, ended: false });
+        self.flights.push(Flight {
+            workload: launch.workload,
+            execution,
+            called: 0,
+            token: None,
+            quiet_until: world.now(),
+            ended: false,
+        });
     }
 
     /// A step came back; `None` when it died. The service then sees an error that it may or may not know to retry, or sees nothing until
@@ -97,17 +116,13 @@ impl Flights {
         };
         if let Some(flight) = self.flights.get_mut(flight) {
             self.machine.finished(&mut flight.execution, attempt, outcome, world.now());
+            flight.quiet_until = world.now();
         }
     }
 
     /// When a launch goes on by itself next.
-    pub(crate) fn next_event(&self, _: &World) -> Option<Timestamp> {
-        let next = |flight: &Flight| match self.machine.next(&flight.execution) {
-            Work::Invoke(invocation) => Some(invocation.until),
-            Work::AwaitToken { until } | Work::Sleep { until } => Some(until),
-            Work::Ended(_) => None,
-        };
-        self.flights.iter().filter(|flight| !flight.ended).filter_map(next).min()
+    pub(crate) fn next_event(&self) -> Option<Timestamp> {
+        self.flights.iter().filter(|flight| !flight.ended).map(|flight| flight.quiet_until).min()
     }
 
     /// The launches that have not ended.

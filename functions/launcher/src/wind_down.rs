@@ -12,17 +12,11 @@ pub(crate) async fn wind_down(plane: &Plane, workload: Workload) -> Result<(), W
         return end(plane, workload, None).await;
     }
     let now = plane.ports.clock.now();
-    let left = workload.ending.as_ref().is_some_and(|ending| ending.left_at.is_some());
-    let in_grace = workload.ending.as_ref().is_some_and(|ending| now < ending.kill_at);
-    // Where the agent has left, the fleet has mostly seen the end already.
-    if (left || in_grace)
-        && let Sighting::Gone { stopped_at } = plane.ports.fleet.describe(&tenant, id, attempt).await?
-    {
-        return end(plane, workload, stopped_at).await;
-    }
-    if in_grace && !left {
+    let finishing = workload.ending.as_ref().is_some_and(|ending| ending.left_at.is_none() && now < ending.kill_at);
+    if finishing && plane.ports.fleet.describe(&tenant, id, attempt).await? == Sighting::Running {
         return Ok(());
     }
+    // Also of what is gone: an order that is still on its way must not make anything any more (invariant I4).
     plane.ports.fleet.terminate(&tenant, id, attempt).await?;
     match plane.ports.fleet.describe(&tenant, id, attempt).await? {
         Sighting::Gone { stopped_at } => end(plane, workload, stopped_at).await,
@@ -51,6 +45,7 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: Workload) -> Result<(),
     let [change] = changes;
     // Its launch may still wait for the agent, and nobody looks at a workload again that has ended.
     crate::release_launch(plane, &change.workload).await?;
+    plane.ports.fleet.terminate(&change.workload.tenant, change.workload.id, change.workload.attempt).await?;
     end(plane, change.workload, stopped_at).await
 }
 
