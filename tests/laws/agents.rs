@@ -11,10 +11,7 @@ use domain::{
 use futures::executor::block_on;
 use serde_json::{Value, json};
 
-use super::{
-    people::{Ask, Exchange, Exchanges},
-    secrets::SECRET,
-};
+use super::people::{Ask, Exchange, Exchanges};
 
 /// What an agent says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

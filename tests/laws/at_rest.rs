@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cloud::sim::Fault;
 use domain::{
     Workload,
     job::Fetch,
