@@ -146,16 +146,25 @@ impl User {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// Cancels a job, unless it has ended.
+    pub(super) async fn cancel_if_it_runs(&self, job: &str) {
+        let (status, text) = self.ask(Method::POST, &format!("/v1/jobs/{job}/cancel"), Some(&json!({}))).await;
+        assert!(status == 200 || status == 409, "{status} {text}");
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let (status, text) = self.ask(method, path, body).await;
+        assert!((200..300).contains(&status), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, String) {
         let mut request = self.client.request(method, format!("{}{path}", self.address)).bearer_auth(&self.key);
         if let Some(body) = body {
             request = request.json(body);
         }
         let answer = request.send().await.unwrap();
-        let status = answer.status();
-        let text = answer.text().await.unwrap();
-        assert!(status.is_success(), "{path}: {status} {text}");
-        serde_json::from_str(&text).unwrap()
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     pub(super) async fn submit(&self, job: &Value) -> String {
