@@ -1,6 +1,6 @@
 //! The laws about a whole history, checked when nothing moves any more.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use domain::{
     Workload,
@@ -14,8 +14,7 @@ use futures::executor::block_on;
 use super::{
     harness::{Harness, Violation, broken},
     invariants::nobody_waits_for_nothing,
-    people::{Ask, Effect, Exchange, MARKS},
-    random::SKEW,
+    people::{Ask, Effect, Exchange},
     secrets,
 };
 
@@ -28,15 +27,11 @@ pub(crate) fn check(h: &Harness, over: bool) -> Law {
         i5_timeline(row, &timeline)?;
         i19_timeline(&timeline)?;
         i22_actions(h, row, &timeline)?;
-        i9_billed(h, row)?;
         i24_agreed(h, row, over)?;
         keys_were_fetched(h, row)?;
         nothing_fails_by_itself(h, row)?;
     }
     i8_submits(h)?;
-    i18_answers(h)?;
-    i19_log()?;
-    i22_owners(h)?;
     i23_queues(h)?;
     nobody_waits_for_nothing(h)?;
     if over && let Some(workload) = h.flights.under_way().first() {
@@ -64,7 +59,7 @@ fn i5_timeline(row: &Workload, timeline: &[Entry]) -> Law {
     Ok(())
 }
 
-/// I8: an acknowledged submit is there, one that was refused is not, and none is there twice.
+/// I8: a submit that was refused is not there, and none is there twice; that one which was acknowledged is, is checked at its answer.
 fn i8_submits(h: &Harness) -> Law {
     let mut rows = BTreeMap::<&str, usize>::new();
     for row in h.rows.workloads.values() {
@@ -80,14 +75,9 @@ fn i8_submits(h: &Harness) -> Law {
         within("I8", name, &effects, rows.get(name.as_str()).copied().unwrap_or(0))?;
         if exchange.status() == Some(200)
             && let Some(Some(answer)) = &exchange.answer
+            && *answers.entry(name).or_insert(&answer.body) != answer.body
         {
-            let id = exchange.json()["job_id"].as_str().and_then(|id| id.parse().ok());
-            if id.is_none_or(|id| !h.rows.workloads.contains_key(&id)) {
-                return broken("I8", format!("{name} was acknowledged and is not there"));
-            }
-            if *answers.entry(name).or_insert(&answer.body) != answer.body {
-                return broken("I8", format!("{name} was answered in two ways to one idempotency key"));
-            }
+            return broken("I8", format!("{name} was answered in two ways to one idempotency key"));
         }
     }
     Ok(())
@@ -113,76 +103,9 @@ fn i22_actions(h: &Harness, row: &Workload, timeline: &[Entry]) -> Law {
     Ok(())
 }
 
-/// I22: an owner's counts are those of the rows.
-fn i22_owners(h: &Harness) -> Law {
-    let mut owners = BTreeMap::<_, u64>::new();
-    for row in h.rows.workloads.values() {
-        *owners.entry((&row.tenant, &row.owner)).or_default() += 1;
-    }
-    for ((tenant, owner), rows) in owners {
-        let listed = block_on(h.truth.list(tenant, owner, &[], (1, 0))).expect("the tables are read");
-        if listed.total != rows {
-            return broken("I22", format!("{owner} has {rows} jobs and is told of {}", listed.total));
-        }
-    }
-    Ok(())
-}
-
-/// I9: nothing is billed but what ran, and all of it from the agent's first word on.
-fn i9_billed(h: &Harness, row: &Workload) -> Law {
-    if row.state != State::Ended {
-        return Ok(());
-    }
-    let now = h.world.now();
-    let intervals = h.world.intervals(row.id);
-    let ran = intervals.iter().map(|run| run.to.unwrap_or(now).since(run.from)).sum::<Duration>();
-    let gpus = u64::from(row.spec.gpu_count);
-    // Both ends are read from clocks that may be wrong, and the last second counts as a whole one.
-    let wrong = SKEW.as_secs() * 2 + 1;
-    let most = if ran.is_zero() { 0 } else { (ran.as_secs() + wrong) * gpus };
-    let stopped = intervals.iter().filter_map(|run| run.to).max();
-    let enrolled =
-        h.agents.all.iter().filter(|agent| agent.workload == row.id).filter_map(|agent| agent.enrolled_at).min();
-    let least = stopped
-        .zip(enrolled)
-        .map_or(0, |(stopped, enrolled)| stopped.since(enrolled).as_secs().saturating_sub(wrong) * gpus);
-    if (least..=most).contains(&row.usage.gpu_seconds) {
-        return Ok(());
-    }
-    broken("I9", format!("{} is billed {} GPU-seconds, and ran {least} to {most}", row.id, row.usage.gpu_seconds))
-}
-
-/// I18, I19: no answer names anything of another tenant, and no refusal gives back what was secret.
-fn i18_answers(h: &Harness) -> Law {
-    let [a, b] = MARKS;
-    for exchange in &h.exchanges.all {
-        let Some(Some(answer)) = &exchange.answer else { continue };
-        let Some(tenant) = &exchange.tenant else { continue };
-        let foreign = if tenant.as_str() == b { a } else { b };
-        let id =
-            h.rows.workloads.values().find(|row| row.tenant != *tenant && answer.body.contains(&row.id.to_string()));
-        if answer.body.contains(foreign) || id.is_some() {
-            return broken("I18", format!("{} told {tenant}: {}", exchange.path, answer.body));
-        }
-        let given = matches!(exchange.ask, Ask::Rotate | Ask::Login | Ask::Agent { .. }) && answer.status == 200;
-        if let Some(secret) = secrets::found_in(&answer.body).filter(|_| !given) {
-            return broken("I19", format!("{} answered with {secret}", exchange.path));
-        }
-    }
-    Ok(())
-}
-
 fn i19_timeline(timeline: &[Entry]) -> Law {
     match timeline.iter().find_map(|entry| secrets::found_in(&format!("{entry:?}"))) {
         Some(secret) => broken("I19", format!("{secret} is in a timeline")),
-        None => Ok(()),
-    }
-}
-
-/// I19: the log holds no secret.
-fn i19_log() -> Law {
-    match secrets::found_in(&secrets::take_log()) {
-        Some(secret) => broken("I19", format!("{secret} is in the log")),
         None => Ok(()),
     }
 }

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 
 use super::{
     agents::Agents,
-    invariants,
+    at_once, invariants,
     launches::Flights,
     mutants::{self, Bug},
     people::{Exchange, Exchanges},
@@ -468,7 +468,10 @@ impl Harness {
         if rows_moved || fleet_moved {
             self.at_each_step(rows_moved)?;
         }
-        Ok(())
+        for number in self.exchanges.take_unchecked() {
+            at_once::answered(self, number)?;
+        }
+        at_once::i19_log()
     }
 
     /// Reads a pool again, or all of them.

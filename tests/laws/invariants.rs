@@ -1,7 +1,9 @@
 //! The laws, by their ids in the list of invariants.
 //!
-//! After every step that wrote a workload or moved the fleet: I1 to I5 and I7's extensions, over the rows that the step touched and all
-//! that runs. After every sweep of a calm world: I6 and I7. At each quiet end: everything else, and I5 again over whole timelines.
+//! After every step: I1 to I6, I7's extensions, I9 and I22, over the rows that the step touched and all that runs; I8 and I16 to I19, over
+//! the answers and the lines of the log that it gave. After every sweep of a calm world, since they say how soon something must have
+//! happened: I6 and I7. At each quiet end, since they say what must have happened by then: I23, I24, and I5, I8 and I22 once more over whole
+//! histories. I25 is about the code (`inventory`).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +18,10 @@ use domain::{
 use futures::executor::block_on;
 use store::capacity::PoolCounts;
 
-use super::harness::{Harness, Violation, broken};
+use super::{
+    at_once::{i9_billed, i22_owner},
+    harness::{Harness, Violation, broken},
+};
 
 /// How long after its time something may still be there in a calm world: a sweep, the end of what runs, and a sweep that sees it.
 const SLACK: Duration = Duration::from_secs(210);
@@ -35,11 +40,14 @@ impl Harness {
             (Some(_), None) => return broken("I8", format!("{id} was there and is gone")),
             (None, Some(_) | None) => {}
         }
-        if let Some(row) = row {
-            i6_has_a_time(&row)?;
-            self.rows.workloads.insert(id, row);
+        let Some(row) = row else { return Ok(()) };
+        i6_has_a_time(&row)?;
+        let (begun, ended) = (before.is_none(), row.state == State::Ended);
+        self.rows.workloads.insert(id, row.clone());
+        if begun || ended {
+            i22_owner(self, &row.tenant, &row.owner)?;
         }
-        Ok(())
+        if ended { i9_billed(self, &row) } else { Ok(()) }
     }
 
     /// What holds between any two fault points.

@@ -5,21 +5,22 @@
 //! | [`harness`], [`launches`], [`agents`], [`people`] | the platform around the handlers: deliveries, launches, instances with agents, users |
 //! | [`wire`], [`secrets`] | ears: which rows a write touched, which secret was seen in the open |
 //! | [`invariants`] | the laws of every step and every sweep: I1 to I7 |
-//! | [`at_rest`] | the laws of a whole history: I5, I8, I9, I16 to I19, I22 to I24 |
+//! | [`at_once`] | the laws about one event, as it happens: I8, I9, I16 to I19, I22 |
+//! | [`at_rest`] | the laws of a whole history: I5, I8, I22 to I24 |
 //! | [`inventory`] | I25: every port's methods, and what sweeps that which they make |
 //! | [`random`] | random schedules; how to replay one and how to soak |
 //! | [`single`] | every single fault at every call of every workflow |
 //! | [`mutants`] | bugs that are sown, and must be caught |
 //!
-//! A step is what happens between two fault points. After each one that wrote a workload or moved the fleet, the rows that it touched are
-//! read again and checked, with everything that runs; I16 and I17 are checked with each answer. What needs a whole timeline, the owners'
-//! counts or every answer is checked when the world has come to rest, twice a schedule: ten virtual minutes after faults end,
-//! and when every job is over.
+//! A step is what happens between two fault points. After each one, whatever it wrote, answered or logged is checked, with everything that
+//! runs. What says that something must have happened by then is checked after each sweep of a calm world, and when the world has come
+//! to rest, twice a schedule: ten virtual minutes after faults end, and when every job is over.
 //!
 //! Not here yet: disks (I10 to I15) and inference (I21), which do not exist; I20, that a sealed text opens only where it belongs, is a
 //! test beside the vault.
 
 mod agents;
+mod at_once;
 mod at_rest;
 mod harness;
 mod invariants;

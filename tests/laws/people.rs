@@ -88,8 +88,10 @@ pub(crate) enum Effect {
 #[derive(Default)]
 pub(crate) struct Exchanges {
     pub(crate) all: Vec<Exchange>,
-    /// Answers that nobody has looked at yet.
+    /// Answers that their users have not heard yet.
     fresh: Vec<usize>,
+    /// Answers that no law has looked at yet.
+    unchecked: Vec<usize>,
     /// Keys that were rotated out, by an answer that said so, and how many requests had been sent by then.
     rotated: BTreeMap<String, usize>,
     /// When each key ends, as its answer said.
@@ -107,6 +109,7 @@ impl Exchanges {
     pub(crate) fn answered(&mut self, number: usize, answer: Option<Answer>) -> Result<(), Violation> {
         self.all[number].answer = Some(answer);
         self.fresh.push(number);
+        self.unchecked.push(number);
         let exchange = &self.all[number];
         if let Some(500) = exchange.status() {
             return broken("answers", format!("{} {}: an internal error", exchange.method, exchange.path));
@@ -142,6 +145,11 @@ impl Exchanges {
     /// The requests that were answered since the last time.
     pub(crate) fn take_fresh(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// The requests that were answered since the laws looked last.
+    pub(crate) fn take_unchecked(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.unchecked)
     }
 
     /// What the requests that `wanted` admits came to, one entry for all those with the same idempotency key.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use store::{
     StoreError,
     identities::Holder,
-    workloads::{Session, Write},
+    workloads::{Awaited, Session, Write},
 };
 use utoipa::ToSchema;
 use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
@@ -42,7 +42,7 @@ pub(crate) async fn agent_enroll(
     }
     let workload = begin(&plane, &agent, &enroll).await?;
     // The launch may wait for this; a completion that was lost is repeated by the agent's next report.
-    launch_goes_on(&plane, &workload, "boot").await?;
+    launch_goes_on(&plane, &workload, Awaited::Boot).await?;
     let Particulars { command, env } = particulars(&plane, &workload).await?;
     let env = env.into_iter().map(|(name, value)| (String::from(name), value)).collect();
     Ok(Json(Enrolled { command, env, synced: synced(&plane, &workload, 0).await? }))
@@ -80,12 +80,13 @@ async fn spent_by_now(plane: &Plane, agent: &AgentCaller) -> Result<Option<Secre
 }
 
 /// Completes the launch's step that waits for the agent, if it waits already. If it does not, it finds the agent when it comes.
-pub(crate) async fn launch_goes_on(plane: &Plane, workload: &Workload, step: &str) -> Result<(), Error> {
+pub(crate) async fn launch_goes_on(plane: &Plane, workload: &Workload, awaited: Awaited) -> Result<(), Error> {
     let launching = workload.state.is_preparing() && workload.state > Life::Provisioning;
-    let waiting = if launching { plane.store.token(&workload.tenant, workload.id).await? } else { None };
-    if let Some(waiting) = waiting.filter(|waiting| waiting.step == step) {
-        let completed = plane.ports.launches.complete(&waiting.token).await;
-        completed.map_err(|_later| Error::Unavailable("Too busy: try again", 1))?;
+    if launching {
+        for token in plane.store.tokens(&workload.tenant, workload.id, &[awaited]).await? {
+            let completed = plane.ports.launches.complete(&token).await;
+            completed.map_err(|_later| Error::Unavailable("Too busy: try again", 1))?;
+        }
     }
     Ok(())
 }

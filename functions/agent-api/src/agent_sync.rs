@@ -6,7 +6,11 @@ use domain::{
     agent::{Report, Synced},
 };
 use serde::Deserialize;
-use store::{StoreError, identities::AgentKey, workloads::Write};
+use store::{
+    StoreError,
+    identities::AgentKey,
+    workloads::{Awaited, Write},
+};
 use utoipa::ToSchema;
 use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
 
@@ -41,7 +45,7 @@ pub(crate) async fn agent_sync(
     }
     let taken = take(&plane, &agent, &report).await?;
     if taken.ready {
-        launch_goes_on(&plane, &taken.workload, "ready").await?;
+        launch_goes_on(&plane, &taken.workload, Awaited::Ready).await?;
     }
     // While a launch goes from phase to phase, what should be true is told to the next report that brings no news.
     if taken.news {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{
     Plane, StoreError, WorkError,
-    workloads::{WaitingStep, Write},
+    workloads::{Awaited, Write},
 };
 
 /// Every handler that the launch document may name.
@@ -110,8 +110,8 @@ pub async fn step(plane: &Plane, handler: &str, payload: Value) -> Result<Value,
         serde_json::from_value(payload).map_err(|error| StepError::new("Launch.Input", error.to_string()))?;
     match (handler, input.token) {
         ("Provision", None) => provision::provision(plane, &input.tenant, input.workload).await,
-        ("AwaitBoot", Some(token)) => await_step(plane, &input.tenant, input.workload, "boot", token).await,
-        ("AwaitReady", Some(token)) => await_step(plane, &input.tenant, input.workload, "ready", token).await,
+        ("AwaitBoot", Some(token)) => await_step(plane, &input.tenant, input.workload, Awaited::Boot, token).await,
+        ("AwaitReady", Some(token)) => await_step(plane, &input.tenant, input.workload, Awaited::Ready, token).await,
         ("Activate", None) => activate(plane, &input.tenant, input.workload).await,
         ("Undo", None) => undo(plane, &input.tenant, input.workload, input.error).await,
         _ => Err(StepError::new("Launch.Input", format!("no step {handler} takes this input"))),
@@ -155,19 +155,18 @@ async fn await_step(
     plane: &Plane,
     tenant: &TenantId,
     id: WorkloadId,
-    step: &str,
+    awaited: Awaited,
     token: TaskToken,
 ) -> Result<Value, StepError> {
-    let waiting = WaitingStep { step: step.to_owned(), token };
-    plane.store.keep_token(tenant, id, &waiting).await?;
+    plane.store.keep_token((tenant, id), awaited, &token).await?;
     let workload = present(plane, tenant, id).await?;
     if matches!(workload.state, State::Draining | State::Ended) {
         return Err(StepError::ending());
     }
     // An agent that is ready says so in each report until the workload is active, so only the call-in can have been missed.
-    let called_in = step == "boot" && workload.state > State::Provisioning;
+    let called_in = awaited == Awaited::Boot && workload.state > State::Provisioning;
     if called_in || workload.state == State::Active {
-        plane.ports.launches.complete(&waiting.token).await?;
+        plane.ports.launches.complete(&token).await?;
     }
     Ok(json!({}))
 }
@@ -238,8 +237,8 @@ async fn release_launch(plane: &Plane, workload: &Workload) -> Result<(), WorkEr
     if workload.expires_at.is_some() {
         return Ok(());
     }
-    if let Some(waiting) = plane.store.token(&workload.tenant, workload.id).await? {
-        plane.ports.launches.fail(&waiting.token, "Workload.Ending", "the workload is ending").await?;
+    for token in plane.store.tokens(&workload.tenant, workload.id, &Awaited::ALL).await? {
+        plane.ports.launches.fail(&token, "Workload.Ending", "the workload is ending").await?;
     }
     Ok(())
 }

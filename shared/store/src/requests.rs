@@ -110,7 +110,11 @@ impl Store {
         let mut request = self.client.update_item().table_name(self.name(table)).return_values(ReturnValue::AllNew);
         request = request.key("pk", text(key.0)).key("sk", text(key.1)).update_expression(expression);
         for (name, value) in values {
-            request = request.expression_attribute_values(*name, value.clone());
+            // As in a transaction, a name behind a hash is an attribute's, which an expression may not say as it is.
+            request = match (name.strip_prefix('#'), value) {
+                (Some(_), AttributeValue::S(attribute)) => request.expression_attribute_names(*name, attribute),
+                _ => request.expression_attribute_values(*name, value.clone()),
+            };
         }
         request = request.set_condition_expression(condition.map(str::to_owned));
         let answer = self.retrying(|| request.clone().send()).await?;

@@ -6,10 +6,13 @@
 mod history;
 mod write;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use cloud::TaskToken;
 use domain::{
-    TenantId, Timestamp, UserName, Workload, WorkloadId,
+    Secret, TenantId, Timestamp, UserName, Workload, WorkloadId,
     job::People,
     message::Message,
+    policy,
     timeline::{Entry, Outbox},
     workload::JobStatus,
 };
@@ -20,7 +23,7 @@ pub use write::{NewAttempt, Session, Write};
 
 use crate::{
     Store, StoreError, Table,
-    items::{Item, count_of, text, text_of, value},
+    items::{Item, count_of, number, text, text_of, value},
     requests::Range,
     tables::LISTING,
 };
@@ -43,13 +46,25 @@ fn event_key(version: u64) -> String {
     format!("event#{version:010}")
 }
 
-/// What waits on a launch's step, and the token that completes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaitingStep {
-    /// `boot` until the agent has called in, `ready` until the way in works.
-    pub step: String,
-    /// The token.
-    pub token: cloud::TaskToken,
+/// What a launch waits for, and the attribute of the `token` row that holds the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// The agent calls in.
+    Boot,
+    /// The way in works.
+    Ready,
+}
+
+impl Awaited {
+    /// Both, in the order of a launch.
+    pub const ALL: [Self; 2] = [Self::Boot, Self::Ready];
+
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Ready => "ready",
+        }
+    }
 }
 
 /// The attempt that a fleet was asked for: its sealed one-time token, the same in every repetition of the order.
@@ -129,20 +144,41 @@ impl Store {
         self.get_row(Table::Workloads, (&partition(tenant, id), ATTEMPT)).await?.map(value).transpose()
     }
 
-    /// Remembers the token of the step that a launch waits in.
+    /// Remembers a token that a launch waits with. Those of earlier tries of the same step are kept beside it: a handler that was slow
+    /// to die may come here after the one that took its place, and must not put its own dead token in the place of the live one.
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn keep_token(&self, tenant: &TenantId, id: WorkloadId, waiting: &WaitingStep) -> Result<(), StoreError> {
-        self.put_row(Table::Workloads, crate::items::row((&partition(tenant, id), TOKEN), waiting)?).await
+    pub async fn keep_token(
+        &self,
+        (tenant, id): (&TenantId, WorkloadId),
+        awaited: Awaited,
+        token: &TaskToken,
+    ) -> Result<(), StoreError> {
+        let pk = partition(tenant, id);
+        let add = format!("ADD {} :token SET #ttl = :ttl", awaited.attribute());
+        let ttl = self.clock.now().plus(policy::HISTORY_TTL).seconds();
+        let token = AttributeValue::Ss(vec![token.0.reveal().to_owned()]);
+        let values = [("#ttl", text("ttl")), (":token", token), (":ttl", number(ttl))];
+        self.update_row(Table::Workloads, (&pk, TOKEN), &add, None, &values).await.map(drop)
     }
 
-    /// The step that a launch waits in.
+    /// The tokens that a launch waits with, or has waited with. To complete one that was used, or whose step is over, is no error.
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn token(&self, tenant: &TenantId, id: WorkloadId) -> Result<Option<WaitingStep>, StoreError> {
-        self.get_row(Table::Workloads, (&partition(tenant, id), TOKEN)).await?.map(value).transpose()
+    pub async fn tokens(
+        &self,
+        tenant: &TenantId,
+        id: WorkloadId,
+        awaited: &[Awaited],
+    ) -> Result<Vec<TaskToken>, StoreError> {
+        let Some(item) = self.get_row(Table::Workloads, (&partition(tenant, id), TOKEN)).await? else {
+            return Ok(Vec::new());
+        };
+        let of = |awaited: &Awaited| item.get(awaited.attribute()).and_then(|tokens| tokens.as_ss().ok());
+        let tokens = awaited.iter().filter_map(of).flatten();
+        Ok(tokens.map(|token| TaskToken(Secret::new(token.as_str()))).collect())
     }
 
     /// A workload's timeline after version `after`, oldest first, at most `most` entries.
