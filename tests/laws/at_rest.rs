@@ -128,7 +128,8 @@ fn i24_agreed(h: &Harness, row: &Workload, over: bool) -> Law {
         State::Ended => live == 0,
         State::Queued => live == 0 && !over,
         State::Draining => !over,
-        // What went away without a word is noticed at the next warning or at the end.
+        // What went away without a word is noticed at the sweep's next look.
+        State::Active => live == 1 && !over,
         _ => !over,
     };
     if agreed {

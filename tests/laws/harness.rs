@@ -13,7 +13,7 @@ use axum::body::Body;
 use cloud::sim::{Delivery, Executor, FaultPlan, Instance, Outcome, Rng, TaskId, World};
 use domain::{
     NodeId, PoolId, Timestamp, Workload, WorkloadId,
-    lifecycle::State,
+    lifecycle::Stage,
     message::{Message, QueueName},
 };
 use futures::executor::block_on;
@@ -256,7 +256,8 @@ impl Harness {
         self.settle()?;
         let due = self.rows.workloads.values().filter_map(Workload::due_at).min();
         let to = due.map_or(to, |due| due.min(to));
-        let moving = self.rows.workloads.values().any(|row| row.state.is_preparing() || row.state == State::Draining);
+        let moving =
+            self.rows.workloads.values().any(|row| matches!(row.state.stage(), Stage::Launching | Stage::Ending));
         let queued = QueueName::ALL.into_iter().any(|queue| !self.world.messages(queue).is_empty());
         if moving || queued || !self.tasks.is_empty() || to <= self.next_sweep || self.sweep_has_work() {
             return self.pass(60);
@@ -269,7 +270,7 @@ impl Harness {
     /// Whether the next sweep sends what was not sent, or rings for somebody who could be placed.
     fn sweep_has_work(&self) -> bool {
         let soon = self.world.now().plus(A_SWEEP);
-        let due = block_on(self.truth.due(soon, 50)).expect("the tables are read");
+        let (due, _) = block_on(self.truth.due(soon, None)).expect("the tables are read");
         let unsent = due.iter().any(|row| matches!(row, DueRow::Outbox(_)));
         unsent || invariants::nobody_waits_for_nothing(self).is_err()
     }
@@ -369,10 +370,7 @@ impl Harness {
             self.next_sweep = now.plus(A_SWEEP);
             if self.bug != Some(Bug::NoSweep) {
                 let plane = self.sweeper.clone();
-                let task = self.executor.spawn("sweep", async move {
-                    let swept = sweeper::sweep(&plane).await.map(drop);
-                    swept.and(sweeper::end_orphans(&plane).await.map(drop))
-                });
+                let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
                 self.tasks.insert(task, Purpose::Sweep);
                 let plane = self.sweeper.clone();
                 let task = self.executor.spawn("orphans", async move { sweeper::end_orphans(&plane).await.map(drop) });

@@ -11,7 +11,7 @@ use cloud::sim::Instance;
 use domain::{
     Timestamp, Workload, WorkloadId,
     job::Hours,
-    lifecycle::State,
+    lifecycle::{Stage, State},
     placement,
     policy::{GRACE, longest_stay},
 };
@@ -142,7 +142,7 @@ fn i1_ledger(h: &Harness) -> Law {
         let counts = PoolCounts {
             queued: counted(|state| state == State::Queued),
             queued_gpus: mine().filter(|row| row.state == State::Queued).map(|row| u64::from(row.spec.gpu_count)).sum(),
-            preparing: counted(State::is_preparing),
+            preparing: counted(|state| state.stage() == Stage::Launching),
             active: counted(|state| matches!(state, State::Active | State::Draining)),
         };
         if counts != view.counts {

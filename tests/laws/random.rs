@@ -64,7 +64,8 @@ fn play(h: &mut Harness, seed: u64) -> Result<(), Violation> {
         h.hear(&mut users);
     }
     h.calm();
-    h.rest(600)?;
+    h.rest(420)?;
+    h.pass(180)?;
     h.hear(&mut users);
     at_rest::check(h, false)?;
     // Every third schedule goes on until every job is over: it doubles the cost, and time jumps have brought many to their end before.

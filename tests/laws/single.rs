@@ -130,7 +130,8 @@ fn run(h: &mut Harness, workflow: Workflow, plan: FaultPlan) -> Result<(Vec<(u64
     let numbers = |call: &cloud::sim::Call| calls.contains(&call.number).then(|| (call.number, call.label.clone()));
     let sites = h.world.log().iter().filter_map(numbers).collect();
     h.calm();
-    h.rest(600)?;
+    h.rest(420)?;
+    h.pass(180)?;
     at_rest::check(h, false)?;
     let end = reached(h, workflow)?;
     // A job that is active stays so: its GPUs were counted at every step, and its end is another workflow.

@@ -123,9 +123,10 @@ fn t_k21_extensions() {
     check(&bench, extend(json!(47.5)), 400, &words(47));
     check(&bench, extend(json!(1000)), 400, &words(47));
     for bad in [json!(0), json!(-2), json!(1e300)] {
-        let said = json!({"detail": [
-            {"type": "value_error", "loc": ["body", "extension_hours"], "msg": "Give a positive number of hours"}
-        ]});
+        let said = json!({"detail": [{
+            "type": "value_error", "loc": ["body", "extension_hours"], "msg": "Give a positive number of hours",
+            "input": bad.as_f64()
+        }]});
         check(&bench, extend(bad), 400, &said);
     }
     let message = |number: &str| {

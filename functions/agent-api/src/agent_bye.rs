@@ -3,11 +3,11 @@
 use axum::{Json, extract::State};
 use domain::agent::Bye;
 use serde::{Deserialize, Serialize};
-use store::{StoreError, workloads::Write};
+use store::workloads::Write;
 use utoipa::ToSchema;
 use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
 
-use crate::desired::{in_session, served};
+use crate::desired::{in_session, present};
 
 /// The last thing an agent says.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -36,16 +36,17 @@ pub(crate) async fn agent_bye(
     Plain(ByeBody(bye)): Plain<ByeBody>,
 ) -> Result<Json<Goodbye>, Error> {
     in_session(&agent)?;
-    for _ in 0..5 {
-        let workload = served(&plane, &agent).await?;
-        let now = plane.ports.clock.now();
-        let Some(change) = workload.agent_left(&bye.reason, now) else { break };
-        let message = change.workload.reconcile();
-        match plane.commit(&Write::of(&[change.sending(plane.ports.ids.message(now), vec![message])])).await {
-            Ok(()) => break,
-            Err(StoreError::Moved) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let (plane, bye) = (&plane, &bye);
+    let said: Result<(), Error> = plane
+        .decide((&agent.holder.tenant, agent.holder.workload), |found, now| {
+            let agent = &agent;
+            async move {
+                let Some(change) = present(found, agent)?.agent_left(&bye.reason, now) else { return Ok((None, ())) };
+                let message = change.workload.reconcile();
+                Ok((Some(Write::of(change.sending(plane.ports.ids.message(now), vec![message]))), ()))
+            }
+        })
+        .await;
+    said?;
     Ok(Json(Goodbye { status: "over" }))
 }

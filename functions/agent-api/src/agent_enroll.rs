@@ -5,18 +5,18 @@ use domain::{
     Secret, SecretHash, Workload,
     agent::{Enroll, Enrolled},
     job::Particulars,
-    lifecycle::State as Life,
+    lifecycle::{Stage, State as Life},
 };
 use serde::Deserialize;
 use store::{
     StoreError,
     identities::Holder,
-    workloads::{Awaited, Session, Write},
+    workloads::{Awaited, Purpose, Session, Write, sealed_with},
 };
 use utoipa::ToSchema;
 use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
 
-use crate::desired::{SESSION_TTL, served, synced};
+use crate::desired::{SESSION_TTL, present, synced};
 
 /// The first thing an agent says, with its one-time token.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -51,37 +51,32 @@ pub(crate) async fn agent_enroll(
 /// Begins the session, unless it has begun: and again if the launcher wrote at the same moment what the fleet had made.
 async fn begin(plane: &Plane, agent: &AgentCaller, enroll: &Enroll) -> Result<Workload, Error> {
     let version = enroll.version.chars().filter(|c| c.is_ascii_graphic()).take(40).collect::<String>();
-    let mut spent_on = agent.holder.spent_on.clone();
-    for _ in 0..5 {
-        let workload = served(plane, agent).await?;
-        if spent_on.as_ref() == Some(&enroll.session) {
-            return Ok(workload);
-        }
-        let now = plane.ports.clock.now();
-        let changes = [workload.enroll(agent.holder.attempt, &version, now)?];
-        let session =
-            Session { token: agent.key.clone(), session: enroll.session.clone(), until: now.plus(SESSION_TTL) };
-        match plane.commit(&Write { session: Some(&session), ..Write::of(&changes) }).await {
-            Ok(()) => {
-                let [change] = changes;
-                return Ok(change.workload);
-            }
-            Err(StoreError::Moved) => spent_on = spent_by_now(plane, agent).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::Moved.into())
+    let version = &version;
+    plane
+        .decide((&agent.holder.tenant, agent.holder.workload), |found, now| async move {
+            let workload = present(found, agent)?;
+            let Ok(change) = workload.enroll(agent.holder.attempt, version, now) else {
+                // The same request may have come twice. Any other agent of a workload that is ending, or has one, is not wanted.
+                let again = spent_on(plane, agent).await?.as_ref() == Some(&enroll.session);
+                return if again { Ok((None, workload)) } else { Err(Error::NotFound("This workload wants no agent")) };
+            };
+            let session =
+                Session { token: agent.key.clone(), session: enroll.session.clone(), until: now.plus(SESSION_TTL) };
+            let enrolled = change.workload.clone();
+            Ok((Some(Write { session: Some(session), ..Write::of(change) }), enrolled))
+        })
+        .await
 }
 
-/// The session that the token is spent on by now: the same request may have come twice.
-async fn spent_by_now(plane: &Plane, agent: &AgentCaller) -> Result<Option<SecretHash>, Error> {
+/// The session that the token is spent on by now.
+async fn spent_on(plane: &Plane, agent: &AgentCaller) -> Result<Option<SecretHash>, Error> {
     let holder = plane.store.key(&agent.key).await?.map(|row| row.holder);
     Ok(holder.and_then(|holder| if let Holder::Enroll(holder) = holder { holder.spent_on } else { None }))
 }
 
 /// Completes the launch's step that waits for the agent, if it waits already. If it does not, it finds the agent when it comes.
 pub(crate) async fn launch_goes_on(plane: &Plane, workload: &Workload, awaited: Awaited) -> Result<(), Error> {
-    let launching = workload.state.is_preparing() && workload.state > Life::Provisioning;
+    let launching = workload.state.stage() == Stage::Launching && workload.state > Life::Provisioning;
     if launching {
         for token in plane.store.tokens(&workload.tenant, workload.id, &[awaited]).await? {
             let completed = plane.ports.launches.complete(&token).await;
@@ -95,7 +90,7 @@ async fn particulars(plane: &Plane, workload: &Workload) -> Result<Particulars, 
     let Some(sealed) = plane.store.particulars(&workload.tenant, workload.id).await? else {
         return Ok(Particulars::default());
     };
-    let context = store::identities::sealed_with(&workload.tenant, workload.id, "particulars");
+    let context = sealed_with(&workload.tenant, workload.id, Purpose::Particulars);
     let text: Secret = plane.ports.vault.open(&context, &sealed).await?;
     serde_json::from_str(text.reveal()).map_err(|_unreadable| StoreError::Broken("particulars".into()).into())
 }

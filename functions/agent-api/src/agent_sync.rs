@@ -2,12 +2,12 @@
 
 use axum::{Json, extract::State};
 use domain::{
-    Workload,
+    SecretHash, Workload,
     agent::{Report, Synced},
+    workload::Reported,
 };
 use serde::Deserialize;
 use store::{
-    StoreError,
     identities::AgentKey,
     workloads::{Awaited, Write},
 };
@@ -16,7 +16,7 @@ use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
 
 use crate::{
     agent_enroll::launch_goes_on,
-    desired::{SESSION_TTL, in_session, served, synced},
+    desired::{SESSION_TTL, in_session, present, synced},
 };
 
 /// What an agent says again and again.
@@ -39,11 +39,8 @@ pub(crate) async fn agent_sync(
     Plain(ReportBody(report)): Plain<ReportBody>,
 ) -> Result<Json<Synced>, Error> {
     in_session(&agent)?;
-    if let Some(next) = &report.next_session {
-        let holder = AgentKey { spent_on: None, ..agent.holder.clone() };
-        plane.store.add_session(next, &holder, plane.ports.clock.now().plus(SESSION_TTL)).await?;
-    }
     let taken = take(&plane, &agent, &report).await?;
+    rotate(&plane, &agent, report.next_session.as_ref()).await?;
     if taken.ready {
         launch_goes_on(&plane, &taken.workload, Awaited::Ready).await?;
     }
@@ -68,22 +65,29 @@ struct Taken {
     ready: bool,
 }
 
-/// Writes what the report changes, and again if somebody else was faster.
-async fn take(plane: &Plane, agent: &AgentCaller, report: &Report) -> Result<Taken, Error> {
-    for _ in 0..5 {
-        let workload = served(plane, agent).await?;
-        let mut reported = workload.report(report, plane.ports.clock.now());
-        if reported.changes.is_empty() {
-            return Ok(Taken { workload, news: false, ready: reported.ready });
-        }
-        match plane.commit(&Write::of(&reported.changes)).await {
-            Ok(()) => {
-                let workload = reported.changes.pop().map_or(workload, |change| change.workload);
-                return Ok(Taken { workload, news: true, ready: reported.ready });
-            }
-            Err(StoreError::Moved) => {}
-            Err(error) => return Err(error.into()),
-        }
+/// A session that is used for the first time ends the one in whose place it comes; one that announces its successor lives until that
+/// is used.
+async fn rotate(plane: &Plane, agent: &AgentCaller, next: Option<&SecretHash>) -> Result<(), Error> {
+    let AgentKey { tenant, workload, attempt, replaces, .. } = &agent.holder;
+    if let Some(replaced) = replaces {
+        plane.store.session_used(&agent.key, replaced).await?;
     }
-    Err(StoreError::Moved.into())
+    if let Some(next) = next.filter(|next| **next != agent.key) {
+        let holder = AgentKey { replaces: Some(agent.key.clone()), ..AgentKey::new(tenant, *workload, *attempt) };
+        plane.store.add_session(next, &holder, plane.ports.clock.now().plus(SESSION_TTL)).await?;
+    }
+    Ok(())
+}
+
+/// Writes what the report changes.
+async fn take(plane: &Plane, agent: &AgentCaller, report: &Report) -> Result<Taken, Error> {
+    plane
+        .decide((&agent.holder.tenant, agent.holder.workload), |found, now| async move {
+            let workload = present(found, agent)?;
+            let Reported { changes, ready } = workload.report(report, now);
+            let write = Write { changes, ..Write::default() };
+            let (news, workload) = (!write.changes.is_empty(), write.outcome().cloned().unwrap_or(workload));
+            Ok((news.then_some(write), Taken { workload, news, ready }))
+        })
+        .await
 }

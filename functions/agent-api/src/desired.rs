@@ -7,9 +7,10 @@ use domain::{
     agent::{Desired, Notice, Stop, Synced},
     lifecycle::State,
 };
+use store::workloads::{Purpose, sealed_with};
 use web::{AgentCaller, Error, Plane};
 
-/// How long a session lasts without being used: an agent rotates it every hour.
+/// How long a session lasts; an agent rotates it every hour.
 pub(crate) const SESSION_TTL: Duration = Duration::from_secs(72 * 3600);
 
 /// The one-time token is good for enrolling and for nothing else.
@@ -19,7 +20,11 @@ pub(crate) fn in_session(agent: &AgentCaller) -> Result<(), Error> {
 
 /// The workload that an agent serves, if the agent is of its present attempt. To any other it is gone.
 pub(crate) async fn served(plane: &Plane, agent: &AgentCaller) -> Result<Workload, Error> {
-    let found = plane.store.workload(&agent.holder.tenant, agent.holder.workload).await?;
+    present(plane.store.workload(&agent.holder.tenant, agent.holder.workload).await?, agent)
+}
+
+/// As [`served`], of a workload that was read.
+pub(crate) fn present(found: Option<Workload>, agent: &AgentCaller) -> Result<Workload, Error> {
     let present = |workload: &Workload| workload.attempt == agent.holder.attempt && workload.state != State::Ended;
     found.filter(present).ok_or(Error::NotFound("This workload is over"))
 }
@@ -36,7 +41,7 @@ async fn desired(plane: &Plane, workload: &Workload) -> Result<Desired, Error> {
     let people = plane.store.people(&workload.tenant, workload.id).await?;
     let jupyter = match (&workload.jupyter.sealed_token, workload.jupyter.wanted) {
         (Some(sealed), true) => {
-            let context = store::identities::sealed_with(&workload.tenant, workload.id, "jupyter");
+            let context = sealed_with(&workload.tenant, workload.id, Purpose::Jupyter);
             Some(plane.ports.vault.open(&context, sealed).await?)
         }
         _ => None,

@@ -60,7 +60,7 @@ async fn book(plane: &Plane, pool: &PoolId, place: &placement::Place) -> Result<
 async fn book_changed(plane: &Plane, place: &placement::Place, now: Timestamp) -> Result<bool, WorkError> {
     let found = plane.store.workload(&place.waiting.tenant, place.waiting.workload).await?;
     let Some(change) = found.and_then(|workload| workload.place(&place.node, now).ok()) else { return Ok(false) };
-    match plane.store.write(&Write::of(&[change])).await {
+    match plane.store.write(&Write::of(change)).await {
         Ok(()) => Ok(true),
         Err(StoreError::Moved | StoreError::NoRoom) => Ok(false),
         Err(error) => Err(error.into()),

@@ -5,10 +5,9 @@ use domain::{MessageId, Refusal, Timestamp, Workload, WorkloadId, job::People, l
 use serde::Serialize;
 use store::{StoreError, workloads::Write};
 use utoipa::ToSchema;
-use web::{
-    Command, Error, Member, Plane,
-    act::{ActError, act},
-};
+use web::{Command, Error, Member, Plane, act::act};
+
+use crate::id::JobId;
 
 /// An action was accepted.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -30,9 +29,6 @@ pub(crate) struct ActionAccepted {
     message: String,
 }
 
-/// What was decided: the change, and who may come in where that changes.
-pub(crate) type Decision = (Change, Option<People>);
-
 /// An action's name and its wording, to which the message's id is added.
 pub(crate) struct Wording {
     pub(crate) action: &'static str,
@@ -53,15 +49,15 @@ pub(crate) enum Effect {
 pub(crate) async fn perform<T: Sync>(
     plane: &Plane,
     member: &Member,
-    id: WorkloadId,
+    id: JobId,
     command: &Command<T>,
     wording: Wording,
-    decide: impl Fn(&Workload, Timestamp) -> Result<Decision, Refusal> + Sync,
+    decide: impl Fn(&Workload, Timestamp) -> Result<Change, Refusal> + Sync,
 ) -> Result<Json<ActionAccepted>, Error> {
     let (wording, decide) = (&wording, &decide);
     act(plane, member, id, |workload, now| async move {
-        let decision = decide(&workload, now)?;
-        accept(plane, command, wording, decision, now).await
+        let change = decide(&workload, now).map_err(refused)?;
+        accept(plane, command, wording, (change, None), now)
     })
     .await
 }
@@ -70,7 +66,7 @@ pub(crate) async fn perform<T: Sync>(
 pub(crate) async fn perform_on_people<T: Sync>(
     plane: &Plane,
     member: &Member,
-    id: WorkloadId,
+    id: JobId,
     command: &Command<T>,
     wording: Wording,
     decide: impl Fn(&Workload, &People, Timestamp) -> Result<(Change, People), Refusal> + Sync,
@@ -78,19 +74,20 @@ pub(crate) async fn perform_on_people<T: Sync>(
     let (wording, decide) = (&wording, &decide);
     act(plane, member, id, |workload, now| async move {
         let people = plane.store.people(&workload.tenant, workload.id).await?;
-        let (change, people) = decide(&workload, &people, now)?;
-        accept(plane, command, wording, (change, Some(people)), now).await
+        let (change, people) = decide(&workload, &people, now).map_err(refused)?;
+        accept(plane, command, wording, (change, Some(people)), now)
     })
     .await
 }
 
-async fn accept<T: Sync>(
+/// What is to be written, and the answer.
+fn accept<T>(
     plane: &Plane,
     command: &Command<T>,
     wording: &Wording,
-    (change, people): Decision,
+    (change, people): (Change, Option<People>),
     now: Timestamp,
-) -> Result<Json<ActionAccepted>, ActError> {
+) -> Result<(Write, Json<ActionAccepted>), Error> {
     let message_id = plane.ports.ids.message(now);
     let job_id = change.workload.id;
     let answer = ActionAccepted {
@@ -105,12 +102,18 @@ async fn accept<T: Sync>(
         (Effect::Worker, State::Queued) => vec![change.workload.doorbell()],
         (Effect::Worker, _) => vec![change.workload.reconcile()],
     };
-    let changes = [change.sending(message_id, messages)];
     let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
     let claim = command.claim(job_id.to_string(), Some(stored), now);
-    let write = Write { people: people.as_ref(), claim: claim.as_ref(), ..Write::of(&changes) };
-    plane.commit(&write).await?;
-    Ok(Json(answer))
+    Ok((Write { people, claim, ..Write::of(change.sending(message_id, messages)) }, Json(answer)))
+}
+
+/// What a rule said no to, in this surface's words.
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::TooLong { .. } => Error::field("extension_hours", refusal.to_string(), None),
+        Refusal::NoSuchUser(_) => Error::NotFound("User not found on this job"),
+        other => other.into(),
+    }
 }
 
 pub(crate) fn worded(message: &str, id: MessageId) -> String {

@@ -1,12 +1,15 @@
 //! `POST /v1/jobs/{job_id}/users`
 
 use axum::{Json, extract::State};
-use domain::{WorkloadId, names::GithubName};
+use domain::names::GithubName;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{Command, Error, Id, Input, Member, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Effect, Wording, perform_on_people};
+use crate::{
+    action::{ActionAccepted, Effect, Wording, perform_on_people},
+    id::JobId,
+};
 
 /// Who is to be let in.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -30,7 +33,7 @@ impl Input for NewUser {
 pub(crate) async fn add_user(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     command: Command<NewUser>,
 ) -> Result<Json<ActionAccepted>, Error> {
     let name = &command.input.github_username;

@@ -1,10 +1,12 @@
 //! `POST /v1/jobs/{job_id}/cancel`
 
 use axum::{Json, extract::State};
-use domain::WorkloadId;
 use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Effect, Wording, perform};
+use crate::{
+    action::{ActionAccepted, Effect, Wording, perform},
+    id::JobId,
+};
 
 /// Cancel a running or queued job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/cancel", tag = "jobs", security(("user_key" = [])),
@@ -13,11 +15,10 @@ use crate::action::{ActionAccepted, Effect, Wording, perform};
 pub(crate) async fn cancel_job(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {
     let wording =
         Wording { action: "cancel", message: "Cancellation request submitted".to_owned(), effect: Effect::Worker };
-    perform(&plane, &member, job, &command, wording, |held, now| Ok((held.cancel(member.user.as_str(), now)?, None)))
-        .await
+    perform(&plane, &member, job, &command, wording, |held, now| held.cancel(member.user.as_str(), now)).await
 }

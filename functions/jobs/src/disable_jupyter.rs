@@ -1,10 +1,12 @@
 //! `POST /v1/jobs/{job_id}/jupyter/disable`
 
 use axum::{Json, extract::State};
-use domain::WorkloadId;
 use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Effect, Wording, perform};
+use crate::{
+    action::{ActionAccepted, Effect, Wording, perform},
+    id::JobId,
+};
 
 /// Disable Jupyter Lab for a running job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/jupyter/disable", tag = "jobs", security(("user_key" = [])),
@@ -13,7 +15,7 @@ use crate::action::{ActionAccepted, Effect, Wording, perform};
 pub(crate) async fn disable_jupyter(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {
     let wording = Wording {
@@ -21,5 +23,5 @@ pub(crate) async fn disable_jupyter(
         message: "Jupyter disable request submitted".to_owned(),
         effect: Effect::Agent,
     };
-    perform(&plane, &member, job, &command, wording, |held, now| Ok((held.set_jupyter(None, now)?, None))).await
+    perform(&plane, &member, job, &command, wording, |held, now| held.set_jupyter(None, now)).await
 }

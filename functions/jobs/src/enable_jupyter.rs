@@ -2,9 +2,13 @@
 
 use axum::{Json, extract::State};
 use domain::{TenantId, WorkloadId};
-use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
+use store::workloads::{Purpose, sealed_with};
+use web::{Command, Error, Id, Member, Nothing, OfWorkload, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Effect, Wording, perform};
+use crate::{
+    action::{ActionAccepted, Effect, Wording, perform},
+    id::JobId,
+};
 
 /// Enable Jupyter Lab for a running job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/jupyter/enable", tag = "jobs", security(("user_key" = [])),
@@ -13,24 +17,21 @@ use crate::action::{ActionAccepted, Effect, Wording, perform};
 pub(crate) async fn enable_jupyter(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {
-    let sealed = new_token(&plane, &member.tenant, job).await?;
+    let sealed = new_token(&plane, &member.tenant, job.workload()).await?;
     let wording = Wording {
         action: "enable_jupyter",
         message: "Jupyter enable request submitted".to_owned(),
         effect: Effect::Agent,
     };
-    perform(&plane, &member, job, &command, wording, |held, now| {
-        Ok((held.set_jupyter(Some(sealed.clone()), now)?, None))
-    })
-    .await
+    perform(&plane, &member, job, &command, wording, |held, now| held.set_jupyter(Some(sealed.clone()), now)).await
 }
 
 /// A fresh token for a job's JupyterLab, sealed.
 pub(crate) async fn new_token(plane: &Plane, tenant: &TenantId, job: WorkloadId) -> Result<String, Error> {
     let digits = plane.ports.ids.random()[..24].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let context = store::identities::sealed_with(tenant, job, "jupyter");
+    let context = sealed_with(tenant, job, Purpose::Jupyter);
     Ok(plane.ports.vault.seal(&context, &domain::Secret::new(digits)).await?)
 }

@@ -1,12 +1,16 @@
 //! `POST /v1/jobs/{job_id}/extend`
 
 use axum::{Json, extract::State};
-use domain::{WorkloadId, job::Hours};
+use domain::job::Hours;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use web::{Command, Error, Id, Input, Member, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Effect, Wording, perform};
+use crate::{
+    action::{ActionAccepted, Effect, Wording, perform},
+    id::JobId,
+};
 
 /// By how much a job is extended.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -30,19 +34,16 @@ impl Input for Extension {
 pub(crate) async fn extend_job(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     command: Command<Extension>,
 ) -> Result<Json<ActionAccepted>, Error> {
     let number = command.input.extension_hours;
-    let hours =
-        Hours::from_number(number).ok_or_else(|| Error::field("extension_hours", "Give a positive number of hours"))?;
+    let hours = Hours::from_number(number)
+        .ok_or_else(|| Error::field("extension_hours", "Give a positive number of hours", Some(json!(number))))?;
     let wording = Wording {
         action: "extend",
         message: format!("Extension request submitted for {number} hours"),
         effect: Effect::Agent,
     };
-    perform(&plane, &member, job, &command, wording, |held, now| {
-        Ok((held.extend(hours, &plane.settings.policy, now)?, None))
-    })
-    .await
+    perform(&plane, &member, job, &command, wording, |held, now| held.extend(hours, &plane.settings.policy, now)).await
 }

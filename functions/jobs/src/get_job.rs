@@ -1,10 +1,9 @@
 //! `GET /v1/jobs/{job_id}`
 
 use axum::{Json, extract::State};
-use domain::WorkloadId;
-use web::{Error, Id, Member, Plane, Refusals, act::owned};
+use web::{Error, Id, Member, Plane, Refusals, act};
 
-use crate::view::Job;
+use crate::{id::JobId, view::Job};
 
 /// Get detailed information about a specific job.
 #[utoipa::path(get, path = "/v1/jobs/{job_id}", tag = "jobs", security(("user_key" = [])),
@@ -13,8 +12,8 @@ use crate::view::Job;
 pub(crate) async fn get_job(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
 ) -> Result<Json<Job>, Error> {
-    let held = owned(&plane, &member, job).await?;
+    let held = act::read(&plane, &member, job).await?;
     Ok(Json(Job::of(&plane, held).await?))
 }

@@ -1,10 +1,11 @@
 //! `GET /v1/jobs/{job_id}/events`
 
+use crate::id::JobId;
 use axum::{Json, extract::State};
 use domain::{WorkloadId, timeline::Entry};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use web::{Checked, Error, Id, Member, Plane, Refusals, act::owned};
+use web::{Checked, Error, Id, Member, Plane, Refusals, act};
 
 /// From where on.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -62,10 +63,10 @@ impl From<Entry> for Event {
 pub(crate) async fn get_job_events(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     Checked(After { after }): Checked<After>,
 ) -> Result<Json<Events>, Error> {
-    let held = owned(&plane, &member, job).await?;
-    let entries = plane.store.timeline(&held.tenant, job, after, 500).await?;
-    Ok(Json(Events { job_id: job, events: entries.into_iter().map(Event::from).collect() }))
+    let held = act::read(&plane, &member, job).await?;
+    let entries = plane.store.timeline(&held.tenant, held.id, after, 500).await?;
+    Ok(Json(Events { job_id: held.id, events: entries.into_iter().map(Event::from).collect() }))
 }

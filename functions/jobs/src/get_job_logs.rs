@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
+use crate::id::JobId;
 use axum::{
     Json,
     extract::State,
@@ -19,7 +20,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use store::workloads::LogBatchRow;
 use utoipa::{IntoParams, ToSchema};
-use web::{Checked, Error, Id, Member, Plane, Problem, Refusals, act::owned};
+use web::{Checked, Error, Id, Member, Plane, Problem, Refusals, act};
 
 /// Which part of the log, and whether to stay for more.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -81,7 +82,7 @@ impl From<LogLine> for Line {
 pub(crate) async fn get_job_logs(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     Checked(wanted): Checked<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -90,24 +91,30 @@ pub(crate) async fn get_job_logs(
         let msg = "tail is from 0 to 5000".to_owned();
         return Err(Error::Invalid(vec![Problem { kind: "value_error", loc, msg, input: Some(wanted.tail.into()) }]));
     }
-    let held = owned(&plane, &member, job).await?;
+    let held = act::read(&plane, &member, job).await?;
     let resumed = headers.get("last-event-id").and_then(|id| Place::parse(id.to_str().ok()?));
     let mut lines = match resumed {
         Some(_) if wanted.follow => VecDeque::new(),
-        _ => plane.store.log_tail(&held.tenant, job, wanted.tail.max(1)).await?.into_iter().flat_map(placed).collect(),
+        _ => plane
+            .store
+            .log_tail(&held.tenant, held.id, wanted.tail.max(1))
+            .await?
+            .into_iter()
+            .flat_map(placed)
+            .collect(),
     };
     // Whoever wants none of what was written still follows from its end, not from its beginning.
     let newest = lines.back().map(|(place, _)| *place);
     lines.drain(..lines.len().saturating_sub(wanted.tail));
     if !wanted.follow {
         let lines = lines.into_iter().map(|(_, line)| Line::from(line)).collect();
-        return Ok(Json(Logs { job_id: job, lines }).into_response());
+        return Ok(Json(Logs { job_id: held.id, lines }).into_response());
     }
     let place = resumed.or(newest).unwrap_or_default();
     let now = plane.ports.clock.now();
     let follower = Follower {
         tenant: held.tenant,
-        job,
+        job: held.id,
         waiting: lines,
         place,
         until: now.plus(LONGEST),

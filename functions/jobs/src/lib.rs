@@ -9,6 +9,7 @@ mod extend_job;
 mod get_job;
 mod get_job_events;
 mod get_job_logs;
+mod id;
 mod list_jobs;
 mod remove_user;
 mod submit_job;

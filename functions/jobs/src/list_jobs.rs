@@ -1,7 +1,7 @@
 //! `GET /v1/jobs`
 
 use axum::{Json, extract::State};
-use domain::workload::{JobStatus, STATUSES};
+use domain::workload::JobStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -74,11 +74,11 @@ impl Wanted {
         let names =
             self.status.iter().flat_map(|names| names.split(',')).map(str::trim).filter(|name| !name.is_empty());
         let status = |name: &str| {
-            let known = STATUSES.into_iter().find(|status| status.name() == name);
+            let known = JobStatus::ALL.into_iter().find(|status| status.name() == name);
             // The reference's examples ask for `pending`, which is a job that no dispatcher has seen: it shows as queued.
             let known = known.or((name == "pending").then_some(JobStatus::Queued));
             known.ok_or_else(|| {
-                let all = STATUSES.map(JobStatus::name).join(", ");
+                let all = JobStatus::ALL.map(JobStatus::name).join(", ");
                 let loc = vec!["query".into(), "status".into()];
                 let problem = Problem {
                     kind: "value_error",

@@ -4,10 +4,13 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use domain::{WorkloadId, names::GithubName};
+use domain::names::GithubName;
 use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
 
-use crate::action::{ActionAccepted, Effect, Wording, perform_on_people};
+use crate::{
+    action::{ActionAccepted, Effect, Wording, perform_on_people},
+    id::JobId,
+};
 
 /// Take a user's way in away again. Their open sessions end.
 #[utoipa::path(delete, path = "/v1/jobs/{job_id}/users/{github_username}", tag = "jobs", security(("user_key" = [])),
@@ -17,7 +20,7 @@ use crate::action::{ActionAccepted, Effect, Wording, perform_on_people};
 pub(crate) async fn remove_user(
     State(plane): State<Plane>,
     member: Member,
-    Id(job): Id<WorkloadId>,
+    Id(job): Id<JobId>,
     Path(names): Path<(String, String)>,
     command: Command<Nothing>,
 ) -> Result<Json<ActionAccepted>, Error> {

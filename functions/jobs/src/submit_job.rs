@@ -7,12 +7,17 @@ use domain::{
     Secret, WorkloadId,
     gpu::{InstanceType, instance_type},
     job::{Fetch, Hours, Particulars, People, Spec},
-    names::{EnvName, GithubName, ImageName, JobName, LARGEST_ENVIRONMENT, LONGEST_COMMAND, MOST_KEYS},
+    names::{EnvName, GithubName, ImageName, JobName},
+    policy::{LARGEST_ENVIRONMENT, LARGEST_PARTICULARS, LARGEST_PEOPLE, LONGEST_COMMAND, MOST_KEYS},
     ssh::PublicKey,
     workload::{Submission, Workload},
 };
 use serde::{Deserialize, Serialize};
-use store::{Pool, StoreError, workloads::Write};
+use serde_json::json;
+use store::{
+    Pool, StoreError,
+    workloads::{Purpose, Write, sealed_with},
+};
 use utoipa::ToSchema;
 use web::{Command, Error, Input, Member, Plane, Refusals};
 
@@ -123,13 +128,8 @@ pub(crate) async fn submit_job(
     let particulars = submit.sealed_particulars(&plane, &change.workload).await?;
     let people = submit.people();
     let claim = command.claim(id.to_string(), Some(stored), now);
-    let write = Write {
-        particulars: particulars.as_deref(),
-        people: people.as_ref(),
-        claim: claim.as_ref(),
-        most_live: plane.settings.policy.jobs_per_user,
-        ..Write::of(std::slice::from_ref(&change))
-    };
+    let most_live = Some(plane.settings.policy.jobs_per_user);
+    let write = Write { particulars, people, claim, most_live, ..Write::of(change) };
     plane.commit(&write).await?;
     Ok(Json(answer))
 }
@@ -141,25 +141,28 @@ impl Submit {
             return Err(Error::field(
                 field,
                 "Disks are not offered yet: leave it out, and copy results away before the job ends",
+                Some(if self.disk_name.is_some() { json!(self.disk_name) } else { json!(self.disk_size_gb) }),
             ));
         }
         let (kind, pool) = self.offered(&plane.settings.pools)?;
         let gpu_count = self.gpu_count.unwrap_or(kind.gpus);
         if gpu_count == 0 || gpu_count > kind.gpus {
             let most = kind.gpus;
-            return Err(Error::field("gpu_count", format!("{} has {most} GPU(s): ask for 1 to {most}", kind.name)));
+            let words = format!("{} has {most} GPU(s): ask for 1 to {most}", kind.name);
+            return Err(Error::field("gpu_count", words, Some(json!(gpu_count))));
         }
         if gpu_count > pool.max_per_node {
             let most = pool.max_per_node;
             return Err(Error::field(
                 "gpu_count",
                 format!("No node here has more than {most} GPU(s) of type {}: ask for at most {most}", kind.gpu),
+                Some(json!(gpu_count)),
             ));
         }
         let highest = plane.settings.policy.highest_priority;
         let priority = self.priority.unwrap_or(highest);
         if priority > highest {
-            return Err(Error::field("priority", format!("priority is from 0 to {highest}")));
+            return Err(Error::field("priority", format!("priority is from 0 to {highest}"), Some(json!(priority))));
         }
         self.check_sizes()?;
         Ok(Spec {
@@ -183,7 +186,8 @@ impl Submit {
             let offered = domain::gpu::INSTANCE_TYPES.iter().filter(|kind| here(kind.gpu).is_some());
             let names = offered.map(|kind| kind.name).collect::<Vec<_>>().join(", ");
             let wrong = if known.is_some() { "is not offered here" } else { "is unknown" };
-            Error::field("instance_type", format!("Instance type {wrong}; offered are: {names}"))
+            let words = format!("Instance type {wrong}; offered are: {names}");
+            Error::field("instance_type", words, Some(json!(self.instance_type)))
         })
     }
 
@@ -193,17 +197,23 @@ impl Submit {
             .as_ref()
             .is_some_and(|command| command.reveal().len() > LONGEST_COMMAND || command.reveal().contains('\0'))
         {
-            return Err(Error::field("command", format!("A command has at most {LONGEST_COMMAND} bytes, and no NUL")));
+            let words = format!("A command has at most {LONGEST_COMMAND} bytes, and no NUL");
+            return Err(Error::field("command", words, None));
         }
         let size = self.env_vars.iter().map(|(name, value)| name.as_str().len() + value.reveal().len()).sum::<usize>();
         if size > LARGEST_ENVIRONMENT || self.env_vars.values().any(|value| value.reveal().contains('\0')) {
             return Err(Error::field(
                 "env_vars",
                 format!("The environment has at most {LARGEST_ENVIRONMENT} bytes in all, and no NUL"),
+                None,
             ));
         }
         if self.ssh_public_keys.len() > MOST_KEYS {
-            return Err(Error::field("ssh_public_keys", format!("At most {MOST_KEYS} keys")));
+            return Err(Error::field("ssh_public_keys", format!("At most {MOST_KEYS} keys"), None));
+        }
+        if self.people().is_some_and(|people| people.is_too_large()) {
+            let words = format!("The keys have at most {} KiB in all", LARGEST_PEOPLE / 1024);
+            return Err(Error::field("ssh_public_keys", words, None));
         }
         Ok(())
     }
@@ -214,7 +224,7 @@ impl Submit {
         let asked = self.duration_hours.map_or(Some(Hours::whole(policy.default_hours)), Hours::from_number);
         asked.filter(|hours| (least..=most).contains(hours)).ok_or_else(|| {
             let words = format!("A job lasts from {} to {} hours", policy.shortest_hours, policy.longest_hours);
-            Error::field("duration_hours", words)
+            Error::field("duration_hours", words, self.duration_hours.map(|hours| json!(hours)))
         })
     }
 
@@ -222,10 +232,14 @@ impl Submit {
         if self.command.is_none() && self.env_vars.is_empty() {
             return Ok(None);
         }
-        let command = self.command.as_ref().map(|command| command.reveal().to_owned());
-        let particulars = Particulars { command, env: self.env_vars.clone() };
+        let particulars = Particulars { command: self.command.clone(), env: self.env_vars.clone() };
         let text = serde_json::to_string(&particulars).map_err(|error| StoreError::Broken(error.to_string()))?;
-        let context = store::identities::sealed_with(&workload.tenant, workload.id, "particulars");
+        if text.len() > LARGEST_PARTICULARS {
+            let words =
+                "The command and the environment hold too many characters that must be escaped: put them in a file";
+            return Err(Error::field("command", words, None));
+        }
+        let context = sealed_with(&workload.tenant, workload.id, Purpose::Particulars);
         Ok(Some(plane.ports.vault.seal(&context, &Secret::new(text)).await?))
     }
 

@@ -2,6 +2,7 @@
 
 use domain::{Timestamp, Workload, WorkloadId, lifecycle::State};
 use serde::Serialize;
+use store::workloads::{Purpose, sealed_with};
 use utoipa::ToSchema;
 use web::{Error, Plane};
 
@@ -62,7 +63,7 @@ impl Job {
     pub(crate) async fn of(plane: &Plane, workload: Workload) -> Result<Self, Error> {
         let jupyter_token = match &workload.jupyter.sealed_token {
             Some(sealed) if workload.state == State::Active => {
-                let context = store::identities::sealed_with(&workload.tenant, workload.id, "jupyter");
+                let context = sealed_with(&workload.tenant, workload.id, Purpose::Jupyter);
                 Some(plane.ports.vault.open(&context, sealed).await?.reveal().to_owned())
             }
             _ => None,

@@ -29,7 +29,7 @@ pub(crate) struct Rotated {
 
 /// Generate a new API key with a fresh TTL. The old key stops at once.
 #[utoipa::path(post, path = "/v1/keys/rotate", tag = "keys", security(("user_key" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repetition is refused with 409: the answer held a secret.")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "With the new key a repetition is refused with 409, since the answer held a secret. The old key opens nothing any more: if the answer was lost, log in again.")),
     responses((status = 200, description = "The new key.", body = Rotated), Refusals))]
 pub(crate) async fn rotate_key(
     State(plane): State<Plane>,

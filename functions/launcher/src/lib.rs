@@ -7,7 +7,10 @@ mod provision;
 mod wind_down;
 
 use cloud::{PortError, TaskToken, VaultError};
-use domain::{Refusal, TenantId, Workload, WorkloadId, lifecycle::State};
+use domain::{
+    Refusal, TenantId, Workload, WorkloadId,
+    lifecycle::{Stage, State},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{
@@ -17,9 +20,6 @@ use store::{
 
 /// Every handler that the launch document may name.
 pub const HANDLERS: [&str; 5] = ["Provision", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
-
-/// How often a decision is made anew when the workload moved meanwhile.
-const ATTEMPTS: u32 = 8;
 
 /// A step failed. `error` is the name that the document's Retry and Catch match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,10 @@ impl StepError {
         Self { error, cause: cause.into() }
     }
 
+    fn gone() -> Self {
+        Self::new("Workload.Gone", "there is no such workload")
+    }
+
     /// The workload is ending: the launch is to be undone, without it being anybody's fault.
     fn ending() -> Self {
         Self::new("Workload.Ending", "the workload is ending")
@@ -46,7 +50,11 @@ impl From<PortError> for StepError {
     fn from(error: PortError) -> Self {
         match error {
             PortError::Throttled => Self::new("Cloud.Throttled", "asked too often"),
-            PortError::Unavailable(why) => Self::new("Cloud.Unavailable", why),
+            // What a port says is for the log: a step's cause is told to the job's owner, and kept with the execution.
+            PortError::Unavailable(why) => {
+                tracing::warn!(why, "port.unavailable");
+                Self::new("Cloud.Unavailable", "the cloud did not answer")
+            }
         }
     }
 }
@@ -58,7 +66,8 @@ impl From<StoreError> for StepError {
                 Self::new("Store.Contended", "the tables are too busy")
             }
             StoreError::TooManyJobs | StoreError::Claimed(_) | StoreError::ClaimedOtherwise | StoreError::Broken(_) => {
-                Self::new("Store.Failed", error.to_string())
+                tracing::error!(%error, "store.failed");
+                Self::new("Store.Failed", "the tables failed")
             }
         }
     }
@@ -101,6 +110,15 @@ struct LaunchError {
     cause: String,
 }
 
+impl LaunchError {
+    /// The cause in words. Lambda's errors come as JSON, with the words in one field of it.
+    fn words(&self) -> String {
+        let lambda = serde_json::from_str::<Value>(&self.cause).ok();
+        let message = lambda.as_ref().and_then(|cause| cause["errorMessage"].as_str());
+        message.unwrap_or(&self.cause).to_owned()
+    }
+}
+
 /// Runs a step of a launch.
 ///
 /// # Errors
@@ -124,30 +142,23 @@ pub async fn step(plane: &Plane, handler: &str, payload: Value) -> Result<Value,
 /// When it could not be done; the message comes again.
 pub async fn reconcile(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<(), WorkError> {
     let Some(workload) = plane.store.workload(tenant, id).await? else { return Ok(()) };
-    match workload.state {
-        State::Ended => Ok(()),
-        State::Draining => {
+    match workload.state.stage() {
+        Stage::Over => Ok(()),
+        Stage::Ending => {
             release_launch(plane, &workload).await?;
             wind_down::wind_down(plane, workload).await
         }
-        State::Queued
-        | State::Placed
-        | State::Provisioning
-        | State::InstanceReady
-        | State::Installing
-        | State::ModelLoading
-        | State::HealthCheck
-        | State::Active => {
-            people::fetch(plane, &workload).await?;
-            wind_down::notice_loss(plane, workload).await
+        Stage::Waiting | Stage::Launching | Stage::Running => {
+            // Fetching keys may take long, and is nothing to wait for with GPUs that nobody uses.
+            wind_down::notice_loss(plane, &workload).await?;
+            people::fetch(plane, &workload).await
         }
     }
 }
 
 /// The workload, if it is still there.
 async fn present(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<Workload, StepError> {
-    let gone = || StepError::new("Workload.Gone", "there is no such workload");
-    plane.store.workload(tenant, id).await?.ok_or_else(gone)
+    plane.store.workload(tenant, id).await?.ok_or_else(StepError::gone)
 }
 
 /// Remembers the token that the agent's next word completes; and completes it if that word was said already.
@@ -160,7 +171,7 @@ async fn await_step(
 ) -> Result<Value, StepError> {
     plane.store.keep_token((tenant, id), awaited, &token).await?;
     let workload = present(plane, tenant, id).await?;
-    if matches!(workload.state, State::Draining | State::Ended) {
+    if matches!(workload.state.stage(), Stage::Ending | Stage::Over) {
         return Err(StepError::ending());
     }
     // An agent that is ready says so in each report until the workload is active, so only the call-in can have been missed.
@@ -173,22 +184,18 @@ async fn await_step(
 
 /// Completes a launch.
 async fn activate(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<Value, StepError> {
-    for _ in 0..ATTEMPTS {
-        let workload = present(plane, tenant, id).await?;
-        match workload.state {
-            State::Active => return Ok(json!({})),
-            State::Draining | State::Ended => return Err(StepError::ending()),
-            _ => {}
-        }
-        let refused = |refusal: Refusal| StepError::new("Launch.NotReady", refusal.to_string());
-        let change = workload.activate(plane.ports.clock.now()).map_err(refused)?;
-        match plane.commit(&Write::of(&[change])).await {
-            Ok(()) => return Ok(json!({})),
-            Err(StoreError::Moved) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::Contended.into())
+    plane
+        .decide((tenant, id), |workload, now| async move {
+            let workload = workload.ok_or_else(StepError::gone)?;
+            match workload.state.stage() {
+                Stage::Running => return Ok((None, json!({}))),
+                Stage::Ending | Stage::Over => return Err(StepError::ending()),
+                Stage::Waiting | Stage::Launching => {}
+            }
+            let refused = |refusal: Refusal| StepError::new("Launch.NotReady", refusal.to_string());
+            Ok((Some(Write::of(workload.activate(now).map_err(refused)?)), json!({})))
+        })
+        .await
 }
 
 /// The undo of every step: the workload fails, unless it is ending already, and what was made for it is ended.
@@ -198,36 +205,26 @@ async fn undo(
     id: WorkloadId,
     error: Option<LaunchError>,
 ) -> Result<Value, StepError> {
-    for _ in 0..ATTEMPTS {
-        let workload = present(plane, tenant, id).await?;
-        let now = plane.ports.clock.now();
-        let workload = match workload.fail(&why(error.as_ref()), now) {
-            Ok(change) => {
-                let message = change.workload.reconcile();
-                let changes = [change.sending(plane.ports.ids.message(now), vec![message])];
-                match plane.commit(&Write::of(&changes)).await {
-                    Ok(()) => {}
-                    Err(StoreError::Moved) => continue,
-                    Err(error) => return Err(error.into()),
-                }
-                let [change] = changes;
-                change.workload
-            }
-            Err(_already_over) => workload,
-        };
-        if workload.state == State::Draining {
-            wind_down::wind_down(plane, workload).await?;
-        }
-        return Ok(json!({}));
+    let why = &why(error.as_ref());
+    let failed = plane.decide((tenant, id), |workload, now| async move {
+        let workload = workload.ok_or_else(StepError::gone)?;
+        let Ok(change) = workload.fail(why, now) else { return Ok((None, workload)) };
+        let (workload, message) = (change.workload.clone(), change.workload.reconcile());
+        Ok((Some(Write::of(change.sending(plane.ports.ids.message(now), vec![message]))), workload))
+    });
+    let workload: Result<Workload, StepError> = failed.await;
+    let workload = workload?;
+    if workload.state == State::Draining {
+        wind_down::wind_down(plane, workload).await?;
     }
-    Err(StoreError::Contended.into())
+    Ok(json!({}))
 }
 
 fn why(error: Option<&LaunchError>) -> String {
     match error {
         Some(error) if error.error == "States.Timeout" => "the launch took too long".to_owned(),
         Some(error) if error.cause.is_empty() => format!("the launch failed ({})", error.error),
-        Some(error) => format!("the launch failed: {}", error.cause),
+        Some(error) => format!("the launch failed: {}", error.words()),
         None => "the launch failed".to_owned(),
     }
 }

@@ -6,16 +6,15 @@ use cloud::{FleetError, Order, Provisioned};
 use domain::{
     Secret, TenantId, Workload, WorkloadId,
     api_key::{KeyKind, mint},
-    lifecycle::State,
+    lifecycle::{Stage, State},
 };
 use serde_json::{Value, json};
 use store::{
-    Plane, StoreError,
-    identities::sealed_with,
-    workloads::{NewAttempt, Write},
+    Plane,
+    workloads::{NewAttempt, Purpose, Write, sealed_with},
 };
 
-use crate::{ATTEMPTS, StepError, present};
+use crate::StepError;
 
 /// A one-time token that was not used by then belongs to a launch that was given up long ago.
 const TOKEN_TTL: Duration = Duration::from_secs(2 * 3600);
@@ -41,35 +40,24 @@ pub(crate) async fn provision(plane: &Plane, tenant: &TenantId, id: WorkloadId) 
 /// The workload with an attempt: its number and its token are stored before the fleet is asked, so that nothing the fleet makes is
 /// ever unknown.
 async fn attempt_under_way(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<Workload, StepError> {
-    for _ in 0..ATTEMPTS {
-        let workload = present(plane, tenant, id).await?;
-        match workload.state {
-            State::Placed => {}
-            State::Queued => return Err(StepError::new("Launch.NotPlaced", "the workload waits for GPUs")),
-            State::Draining | State::Ended => return Err(StepError::ending()),
-            State::Provisioning
-            | State::InstanceReady
-            | State::Installing
-            | State::ModelLoading
-            | State::HealthCheck
-            | State::Active => return Ok(workload),
-        }
-        let now = plane.ports.clock.now();
-        let refused = |refusal: domain::Refusal| StepError::new("Launch.NotPlaced", refusal.to_string());
-        let changes = [workload.begin_attempt(now).map_err(refused)?];
-        let token = mint(KeyKind::Enroll, &plane.ports.ids.random());
-        let sealed_token = plane.ports.vault.seal(&sealed_with(tenant, id, "enroll"), &token).await?;
-        let attempt = NewAttempt { token: token.hash(), sealed_token, until: now.plus(TOKEN_TTL) };
-        match plane.commit(&Write { attempt: Some(&attempt), ..Write::of(&changes) }).await {
-            Ok(()) => {
-                let [change] = changes;
-                return Ok(change.workload);
+    plane
+        .decide((tenant, id), |workload, now| async move {
+            let workload = workload.ok_or_else(StepError::gone)?;
+            match workload.state.stage() {
+                Stage::Waiting => return Err(StepError::new("Launch.NotPlaced", "the workload waits for GPUs")),
+                Stage::Ending | Stage::Over => return Err(StepError::ending()),
+                Stage::Launching if workload.state == State::Placed => {}
+                Stage::Launching | Stage::Running => return Ok((None, workload)),
             }
-            Err(StoreError::Moved) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::Contended.into())
+            let refused = |refusal: domain::Refusal| StepError::new("Launch.NotPlaced", refusal.to_string());
+            let change = workload.begin_attempt(now).map_err(refused)?;
+            let token = mint(KeyKind::Enroll, &plane.ports.ids.random());
+            let sealed_token = plane.ports.vault.seal(&sealed_with(tenant, id, Purpose::Enroll), &token).await?;
+            let attempt = NewAttempt { token: token.hash(), sealed_token, until: now.plus(TOKEN_TTL) };
+            let begun = change.workload.clone();
+            Ok((Some(Write { attempt: Some(attempt), ..Write::of(change) }), begun))
+        })
+        .await
 }
 
 async fn order(plane: &Plane, workload: &Workload) -> Result<Order, StepError> {
@@ -77,13 +65,17 @@ async fn order(plane: &Plane, workload: &Workload) -> Result<Order, StepError> {
     let missing = || StepError::new("Store.Failed", "the attempt's row is missing");
     let attempt = plane.store.attempt(tenant, id).await?.ok_or_else(missing)?;
     let enroll_token: Secret =
-        plane.ports.vault.open(&sealed_with(tenant, id, "enroll"), &attempt.sealed_token).await?;
+        plane.ports.vault.open(&sealed_with(tenant, id, Purpose::Enroll), &attempt.sealed_token).await?;
     Ok(Order {
         tenant: tenant.clone(),
         workload: id,
         attempt: attempt.number,
+        pool: workload.pool().clone(),
         node: workload.node.clone().ok_or_else(missing)?,
         gpus: workload.spec.gpu_count,
+        gpu: workload.spec.gpu,
+        instance_type: workload.spec.instance_type.clone(),
+        life: workload.duration.duration(),
         image: workload.spec.image.as_str().to_owned(),
         enroll_token,
     })
@@ -92,21 +84,16 @@ async fn order(plane: &Plane, workload: &Workload) -> Result<Order, StepError> {
 /// Records what the fleet made, and leaves alone a workload that is past this, or ending: whatever ends it finds the instance by its
 /// attempt.
 async fn record(plane: &Plane, order: &Order, provisioned: Provisioned) -> Result<Value, StepError> {
-    let Provisioned { instance, address } = provisioned;
-    for _ in 0..ATTEMPTS {
-        let workload = present(plane, &order.tenant, order.workload).await?;
-        if workload.instance.is_some() {
-            return Ok(json!({"ready": true}));
-        }
-        let now = plane.ports.clock.now();
-        let Ok(change) = workload.provisioned(instance.clone(), address.clone(), now) else {
-            return Err(StepError::ending());
-        };
-        match plane.commit(&Write::of(&[change])).await {
-            Ok(()) => return Ok(json!({"ready": true})),
-            Err(StoreError::Moved) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::Contended.into())
+    let Provisioned { instance, address } = &provisioned;
+    plane
+        .decide((&order.tenant, order.workload), |workload, now| async move {
+            let workload = workload.ok_or_else(StepError::gone)?;
+            if workload.instance.is_some() {
+                return Ok((None, json!({"ready": true})));
+            }
+            let recorded = workload.provisioned(instance.clone(), address.clone(), now);
+            let change = recorded.map_err(|_refused| StepError::ending())?;
+            Ok((Some(Write::of(change)), json!({"ready": true})))
+        })
+        .await
 }

@@ -1,7 +1,7 @@
 //! The undo of every step: what runs is ended, and when the fleet says that nothing runs any more, the GPUs are free.
 
 use cloud::Sighting;
-use domain::{Timestamp, Workload, lifecycle::State};
+use domain::{Timestamp, Workload};
 use store::{Plane, StoreError, WorkError, workloads::Write};
 
 /// Ends what a draining workload runs. While it may still finish by itself it is left alone; the sweep comes back when grace is over.
@@ -25,7 +25,7 @@ pub(crate) async fn wind_down(plane: &Plane, workload: Workload) -> Result<(), W
 }
 
 /// Fails a workload whose instance is gone while it should run.
-pub(crate) async fn notice_loss(plane: &Plane, workload: Workload) -> Result<(), WorkError> {
+pub(crate) async fn notice_loss(plane: &Plane, workload: &Workload) -> Result<(), WorkError> {
     // Before the fleet has answered, its not knowing the attempt says nothing.
     if workload.instance.is_none() {
         return Ok(());
@@ -34,36 +34,29 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: Workload) -> Result<(),
     let Sighting::Gone { stopped_at } = seen else { return Ok(()) };
     let now = plane.ports.clock.now();
     let Ok(change) = workload.fail("what it ran on is gone", now) else { return Ok(()) };
-    let message = change.workload.reconcile();
-    let changes = [change.sending(plane.ports.ids.message(now), vec![message])];
-    match plane.commit(&Write::of(&changes)).await {
+    let (workload, message) = (change.workload.clone(), change.workload.reconcile());
+    match plane.commit(&Write::of(change.sending(plane.ports.ids.message(now), vec![message]))).await {
         Ok(()) => {}
         // Whoever moved it has sent a message of their own, or the sweep will.
         Err(StoreError::Moved) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    let [change] = changes;
     // Its launch may still wait for the agent, and nobody looks at a workload again that has ended.
-    crate::release_launch(plane, &change.workload).await?;
-    plane.ports.fleet.terminate(&change.workload.tenant, change.workload.id, change.workload.attempt).await?;
-    end(plane, change.workload, stopped_at).await
+    crate::release_launch(plane, &workload).await?;
+    plane.ports.fleet.terminate(&workload.tenant, workload.id, workload.attempt).await?;
+    end(plane, workload, stopped_at).await
 }
 
 /// Gives its GPUs back and rings for the next.
-async fn end(plane: &Plane, mut workload: Workload, stopped_at: Option<Timestamp>) -> Result<(), WorkError> {
-    loop {
-        let Ok(change) = workload.end(stopped_at, plane.ports.clock.now()) else { return Ok(()) };
-        match plane.commit(&Write::of(&[change])).await {
-            Ok(()) => {
-                plane.ring(workload.pool()).await;
-                return Ok(());
-            }
-            Err(StoreError::Moved) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match plane.store.workload(&workload.tenant, workload.id).await? {
-            Some(moved) if moved.state == State::Draining => workload = moved,
-            _ => return Ok(()),
-        }
+async fn end(plane: &Plane, workload: Workload, stopped_at: Option<Timestamp>) -> Result<(), WorkError> {
+    let ended = plane.decide_on(&workload, |held, now| async move {
+        let change = held.and_then(|held| held.end(stopped_at, now).ok());
+        let ends = change.is_some();
+        Ok((change.map(Write::of), ends))
+    });
+    let ended: Result<bool, WorkError> = ended.await;
+    if ended? {
+        plane.ring(workload.pool()).await;
     }
+    Ok(())
 }

@@ -9,9 +9,6 @@ use store::{
     workloads::{DueRow, Write},
 };
 
-/// How many due rows are read at once.
-const A_PAGE: i32 = 200;
-
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -34,30 +31,34 @@ pub struct Swept {
 pub async fn sweep(plane: &Plane) -> Result<Swept, WorkError> {
     let mut swept = Swept::default();
     due(plane, &mut swept).await?;
-    for pool in plane.store.due_pools(plane.ports.clock.now(), A_PAGE).await? {
-        plane.ring(&pool).await;
-        swept.rung += 1;
+    let (now, mut mark) = (plane.ports.clock.now(), None);
+    loop {
+        let (pools, next) = plane.store.due_pools(now, mark).await?;
+        for pool in pools {
+            plane.ring(&pool).await;
+            swept.rung += 1;
+        }
+        match next {
+            Some(_) => mark = next,
+            None => return Ok(swept),
+        }
     }
-    Ok(swept)
 }
 
-/// Goes through everything that is due, to the end: a row that stays due, because it is to be looked at again or failed, is passed.
+/// Goes through everything that is due, once, to the end: a row that stays due comes again with the next sweep.
 async fn due(plane: &Plane, swept: &mut Swept) -> Result<(), WorkError> {
-    let now = plane.ports.clock.now();
-    let mut passed = Vec::new();
+    let (now, mut mark) = (plane.ports.clock.now(), None);
     loop {
-        let most = A_PAGE.saturating_add(i32::try_from(passed.len()).unwrap_or(i32::MAX));
-        let rows = plane.store.due(now, most).await?;
-        let fresh = rows.into_iter().filter(|row| !passed.contains(row)).collect::<Vec<_>>();
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        for row in fresh {
+        let (rows, next) = plane.store.due(now, mark).await?;
+        for row in rows {
             if let Err(error) = turn(plane, &row, now, swept).await {
                 tracing::warn!(?row, %error, "sweep.row_failed");
                 swept.failed += 1;
             }
-            passed.push(row);
+        }
+        match next {
+            Some(_) => mark = next,
+            None => return Ok(()),
         }
     }
 }
@@ -74,6 +75,12 @@ async fn turn(plane: &Plane, row: &DueRow, now: Timestamp, swept: &mut Swept) ->
     };
     let Some(workload) = plane.store.workload(tenant, id).await? else { return Ok(()) };
     match workload.due(now) {
+        Due::Nothing if workload.state == State::Active => {
+            // Nothing is due but a look: what it runs on may have gone away, and the message that said so may be lost.
+            plane.ports.queue.send(&workload.reconcile()).await?;
+            plane.store.looked_at(&workload, now).await?;
+            swept.nudged += 1;
+        }
         Due::Nothing => {}
         Due::Launch => {
             plane.ports.launches.start(&Launch { tenant: tenant.clone(), workload: id }).await?;
@@ -89,7 +96,7 @@ async fn turn(plane: &Plane, row: &DueRow, now: Timestamp, swept: &mut Swept) ->
                 if change.workload.state == State::Ended { workload.doorbell() } else { workload.reconcile() };
             let sends = change.workload.state != workload.state;
             let change = if sends { change.sending(plane.ports.ids.message(now), vec![message]) } else { *change };
-            match plane.commit(&Write::of(&[change])).await {
+            match plane.commit(&Write::of(change)).await {
                 Ok(()) => swept.moved += 1,
                 // Somebody else moved it meanwhile; if it is still due, the next sweep sees it.
                 Err(StoreError::Moved) => {}

@@ -97,17 +97,17 @@ mod tests {
             sealed_jupyter_token: None,
         };
         let submitted = Workload::submit(submission, now);
-        store.write(&Write { most_live: 9, ..Write::of(std::slice::from_ref(&submitted)) }).await.unwrap();
+        store.write(&Write { most_live: Some(9), ..Write::of(submitted.clone()) }).await.unwrap();
         let placed = submitted.workload.place(&NodeId::new(node), now).unwrap();
-        store.write(&Write::of(std::slice::from_ref(&placed))).await.unwrap();
+        store.write(&Write::of(placed.clone())).await.unwrap();
         placed.workload
     }
 
     async fn release(store: &Store, workload: Workload) {
         let now = SystemClock.now();
         let failed = workload.fail("test", now).unwrap();
-        store.write(&Write::of(std::slice::from_ref(&failed))).await.unwrap();
+        store.write(&Write::of(failed.clone())).await.unwrap();
         let ended = failed.workload.end(None, now).unwrap();
-        store.write(&Write::of(std::slice::from_ref(&ended))).await.unwrap();
+        store.write(&Write::of(ended.clone())).await.unwrap();
     }
 }

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cloud::{People, PeopleError};
-use domain::{
-    names::{GithubName, MOST_KEYS},
-    ssh::PublicKey,
-};
+use domain::{names::GithubName, policy::MOST_KEYS, ssh::PublicKey};
 use reqwest::{Client, StatusCode, redirect::Policy};
 
 /// More text than anybody's keys have is not read.

@@ -1,7 +1,9 @@
 //! What workloads run on: EC2 instances, Kubernetes pods, or processes of this machine.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use domain::{InstanceId, NodeId, Secret, TenantId, Timestamp, WorkloadId, workload::Address};
+use domain::{InstanceId, NodeId, PoolId, Secret, TenantId, Timestamp, WorkloadId, gpu::Gpu, workload::Address};
 
 use crate::PortError;
 
@@ -15,10 +17,18 @@ pub struct Order {
     pub workload: WorkloadId,
     /// The attempt, counting from 1; stored before the fleet is asked.
     pub attempt: u32,
-    /// The node that GPUs were booked on.
+    /// Where it was placed: which fleet, which type of GPU.
+    pub pool: PoolId,
+    /// The node that GPUs were booked on. In a fleet that buys its machines it stands for room in a budget, not for a machine.
     pub node: NodeId,
     /// How many GPUs.
     pub gpus: u32,
+    /// The type of GPU.
+    pub gpu: Gpu,
+    /// The machine type that was asked for.
+    pub instance_type: String,
+    /// How long it runs once it is active: a machine that is still there long after that ends by itself.
+    pub life: Duration,
     /// The container image.
     pub image: String,
     /// The agent's one-time token; the same in every repetition of an order.

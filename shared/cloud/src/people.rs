@@ -17,7 +17,7 @@ pub enum PeopleError {
 /// Where people publish their SSH keys: GitHub's `/NAME.keys`.
 #[async_trait]
 pub trait People: Send + Sync {
-    /// Somebody's keys, at most [`domain::names::MOST_KEYS`]; empty for somebody who has published none.
+    /// Somebody's keys, at most [`domain::policy::MOST_KEYS`]; empty for somebody who has published none.
     ///
     /// # Errors
     /// When nobody has that name, or the directory cannot be asked.

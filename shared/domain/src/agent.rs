@@ -110,12 +110,15 @@ pub struct Report {
     pub main: MainProcess,
     /// JupyterLab.
     pub jupyter: JupyterState,
-    /// Facts for the timeline that have not been acknowledged yet, oldest first: which sandbox was made, why an image is missing.
-    /// The agent keeps each until a sync that carried it was answered.
+    /// Facts for the timeline that have not been acknowledged yet, oldest first and at most [`MOST_NOTES`]: which sandbox was made, why an
+    /// image is missing. The agent keeps each until a sync that carried it was answered.
     pub notes: Vec<Note>,
     /// The hash of the next session secret, when the agent rotates it; the old one dies when the new one is first used.
     pub next_session: Option<SecretHash>,
 }
+
+/// The most notes that one report carries: each is an entry in the timeline, and a transaction has room for a hundred rows.
+pub const MOST_NOTES: usize = 20;
 
 /// One fact for the timeline, numbered by the agent so that a repeated report adds it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +126,7 @@ pub struct Report {
 pub struct Note {
     /// Counts from 1 in each agent's life.
     pub number: u64,
-    /// The fact, in words for the job's owner; at most 500 bytes.
+    /// The fact, in words for the job's owner; at most 500 characters.
     pub text: String,
 }
 
@@ -132,7 +135,7 @@ pub struct Note {
 pub struct Enrolled {
     /// The user's own command line for the main process, given to the image's shell as one argument (`sh -c COMMAND`), or none for
     /// a job that one only logs into.
-    pub command: Option<String>,
+    pub command: Option<Secret>,
     /// The user's environment, for the main process and for every session.
     pub env: BTreeMap<String, Secret>,
     /// What should be true from now on.

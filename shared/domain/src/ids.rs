@@ -21,7 +21,7 @@ impl WorkloadId {
         Self(uuid_v7(at, random))
     }
 
-    /// The first eight characters after the time's: enough for a person to tell two workloads apart, not to address one.
+    /// The last twelve characters, all of them random: enough for a person to tell two workloads apart, not to address one.
     #[must_use]
     pub fn short(self) -> String {
         self.0.simple().to_string().chars().skip(20).collect()

@@ -8,6 +8,7 @@ use crate::{
     PoolId, Secret, UserName,
     gpu::Gpu,
     names::{EnvName, GithubName, ImageName, JobName},
+    policy,
     ssh::PublicKey,
 };
 
@@ -41,7 +42,7 @@ pub struct Spec {
 pub struct Particulars {
     /// The user's own command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
+    pub command: Option<Secret>,
     /// The user's environment.
     pub env: BTreeMap<EnvName, Secret>,
 }
@@ -55,8 +56,8 @@ pub struct People {
     pub github: BTreeMap<GithubName, Fetch>,
 }
 
-/// What GitHub said about somebody's keys. They are asked for once, when the person is added: a name that later belongs to somebody
-/// else opens nothing.
+/// What GitHub said about somebody's keys. They are asked for when the person is added, and again only when the person is added again: a
+/// name that later belongs to somebody else opens nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Fetch {
@@ -64,7 +65,12 @@ pub enum Fetch {
     Wanted,
     /// These are the keys.
     Fetched {
-        /// At most [`crate::names::MOST_KEYS`].
+        /// At most [`crate::policy::MOST_KEYS`].
+        keys: Vec<PublicKey>,
+    },
+    /// They are to be asked for again; until then these open the way in.
+    Again {
+        /// What GitHub said the last time.
         keys: Vec<PublicKey>,
     },
     /// There are none to be had.
@@ -74,10 +80,38 @@ pub enum Fetch {
     },
 }
 
+impl Fetch {
+    /// As it is when the person is added: whoever is in stays in while GitHub is asked again.
+    #[must_use]
+    pub fn asked_again(before: Option<Self>) -> Self {
+        match before {
+            Some(Self::Fetched { keys } | Self::Again { keys }) => Self::Again { keys },
+            Some(Self::Wanted | Self::Failed { .. }) | None => Self::Wanted,
+        }
+    }
+
+    /// Whether GitHub is to be asked.
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        matches!(self, Self::Wanted | Self::Again { .. })
+    }
+}
+
 impl People {
+    /// Whether this is more than is kept for one job; a row of DynamoDB holds 400 KB.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        let of = |keys: &[PublicKey]| keys.iter().map(|key| key.as_str().len() + 8).sum::<usize>();
+        let fetched = self.github.values().map(|fetch| match fetch {
+            Fetch::Fetched { keys } | Fetch::Again { keys } => of(keys),
+            Fetch::Wanted | Fetch::Failed { .. } => 0,
+        });
+        of(&self.keys) + fetched.sum::<usize>() > policy::LARGEST_PEOPLE
+    }
+
     /// Whose keys are still to be asked for.
     pub fn wanted(&self) -> impl Iterator<Item = &GithubName> {
-        self.github.iter().filter(|(_, fetch)| **fetch == Fetch::Wanted).map(|(name, _)| name)
+        self.github.iter().filter(|(_, fetch)| fetch.is_wanted()).map(|(name, _)| name)
     }
 
     /// Everybody with a key, in the form in which an agent is told.
@@ -89,7 +123,7 @@ impl People {
         };
         let own = (!self.keys.is_empty()).then(|| user(owner.as_str(), &self.keys));
         let fetched = self.github.iter().filter_map(|(name, fetch)| match fetch {
-            Fetch::Fetched { keys } => Some(user(name.as_str(), keys)),
+            Fetch::Fetched { keys } | Fetch::Again { keys } => Some(user(name.as_str(), keys)),
             Fetch::Wanted | Fetch::Failed { .. } => None,
         });
         own.into_iter().chain(fetched).collect()

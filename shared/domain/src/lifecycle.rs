@@ -34,6 +34,21 @@ pub enum State {
     Ended,
 }
 
+/// A part of a life, in which most decisions treat all states alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// It waits for GPUs.
+    Waiting,
+    /// GPUs are booked, and its launch is under way.
+    Launching,
+    /// It is its owner's.
+    Running,
+    /// It is being ended.
+    Ending,
+    /// It is over.
+    Over,
+}
+
 /// What can happen to a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -74,26 +89,27 @@ impl State {
         Self::Ended,
     ];
 
-    /// GPUs are booked and the launch is under way.
-    pub const PREPARING: [Self; 6] = [
-        Self::Placed,
-        Self::Provisioning,
-        Self::InstanceReady,
-        Self::Installing,
-        Self::ModelLoading,
-        Self::HealthCheck,
-    ];
-
     /// GPUs are booked.
     #[must_use]
     pub fn holds_gpus(self) -> bool {
         !matches!(self, Self::Queued | Self::Ended)
     }
 
-    /// The launch is under way.
+    /// Which part of a life this state belongs to.
     #[must_use]
-    pub fn is_preparing(self) -> bool {
-        Self::PREPARING.contains(&self)
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::Queued => Stage::Waiting,
+            Self::Placed
+            | Self::Provisioning
+            | Self::InstanceReady
+            | Self::Installing
+            | Self::ModelLoading
+            | Self::HealthCheck => Stage::Launching,
+            Self::Active => Stage::Running,
+            Self::Draining => Stage::Ending,
+            Self::Ended => Stage::Over,
+        }
     }
 
     /// The state that `step` leads to from here; `None` if it cannot happen here.

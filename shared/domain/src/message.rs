@@ -44,6 +44,15 @@ impl QueueName {
             Self::Reconciles => "reconciles",
         }
     }
+
+    /// Whether messages of a group are handed over in order, the next only when the one before is done.
+    #[must_use]
+    pub const fn is_fifo(self) -> bool {
+        match self {
+            Self::Doorbells => true,
+            Self::Reconciles => false,
+        }
+    }
 }
 
 impl Message {

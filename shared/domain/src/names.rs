@@ -1,5 +1,7 @@
 //! Texts that callers choose, each as a type that can only hold what is allowed (invariants, threats 3.7 and 3.8).
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 /// A text that a caller chose is not of the allowed form.
@@ -8,9 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct BadName(pub &'static str);
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident $check:ident $rule:literal)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    ($($(#[$attribute:meta])* $name:ident $check:ident $rule:literal)*) => {$(
+        $(#[$attribute])*
+        #[derive(Clone, Debug, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -47,13 +49,16 @@ macro_rules! names {
 }
 
 names! {
-    /// A user name at GitHub.
+    /// A user name at GitHub, which ignores the case of letters: two that differ in case alone are one person's.
     GithubName is_github_name "a GitHub user name has 1 to 39 letters, digits and single hyphens, and neither begins nor ends with a hyphen"
     /// The name of an environment variable.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
     EnvName is_env_name "an environment variable's name has up to 128 letters, digits and underscores, does not begin with a digit, and SLIPWAY_ and LD_ names are reserved"
     /// A container image: `registry/repository:tag@digest`.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
     ImageName is_image_name "an image is [registry/]repository[:tag][@digest] in at most 255 characters"
     /// A job's name, for people; it identifies nothing.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
     JobName is_job_name "a name has 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit"
 }
 
@@ -82,14 +87,31 @@ fn is_job_name(text: &str) -> bool {
     first && text.len() <= 63 && text.bytes().all(allowed)
 }
 
-/// The longest command line, in bytes. Linux takes 128 KiB for one argument.
-pub const LONGEST_COMMAND: usize = 64 * 1024;
+impl GithubName {
+    fn folded(&self) -> impl Iterator<Item = u8> {
+        self.0.bytes().map(|byte| byte.to_ascii_lowercase())
+    }
+}
 
-/// The largest environment that a job may bring, names and values together, in bytes.
-pub const LARGEST_ENVIRONMENT: usize = 32 * 1024;
+impl PartialEq for GithubName {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
 
-/// The most keys that may be given with a job.
-pub const MOST_KEYS: usize = 50;
+impl Eq for GithubName {}
+
+impl PartialOrd for GithubName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for GithubName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.folded().cmp(other.folded())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -102,6 +124,14 @@ mod tests {
         for text in bad {
             assert!(parse(text).is_err(), "{text:?} should be refused");
         }
+    }
+
+    #[test]
+    fn github_names_ignore_case() {
+        let name = |text| GithubName::parse(text).unwrap();
+        assert_eq!(name("Octocat"), name("octoCAT"));
+        assert!(name("octo-cat") != name("octocat") && name("Ab") < name("ac"));
+        assert_eq!(name("Octocat").as_str(), "Octocat", "it is shown as it was given");
     }
 
     #[test]

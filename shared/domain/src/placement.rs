@@ -52,14 +52,15 @@ impl Place {
 }
 
 /// Best fit in the queue's order: each workload goes to the node that it leaves the least room on, which keeps whole nodes free for
-/// those that need them; ties go to the first by name. The first that fits nowhere ends the pass: nobody is overtaken, so nobody
-/// starves. (Backfill behind a reservation for the head of the queue comes with fair placement.)
+/// those that need them; ties go to the first by name. The first that finds no room ends the pass: nobody is overtaken, so nobody
+/// starves. One that is larger than every node waits for a node that may come, and holds up nobody. (Backfill behind a reservation for the head of the queue comes with fair placement.)
 #[must_use]
 pub fn decide(nodes: &[Node], queue: &[Waiting]) -> Vec<Place> {
     let mut nodes = nodes.iter().filter(|node| !node.cordoned).cloned().collect::<Vec<_>>();
     nodes.sort_by(|a, b| a.id.cmp(&b.id));
     let mut placed = Vec::new();
-    for waiting in queue {
+    let largest = nodes.iter().map(|node| node.total).max().unwrap_or(0);
+    for waiting in queue.iter().filter(|waiting| waiting.gpus <= largest) {
         let fits = nodes.iter_mut().filter(|node| node.free >= waiting.gpus);
         let Some(node) = fits.min_by_key(|node| node.free) else { break };
         node.free -= waiting.gpus;
@@ -98,6 +99,7 @@ mod tests {
         check(&[4, 4], &[8, 1], &[]); // nobody overtakes the head of the queue
         check(&[4, 8], &[4, 4, 4, 1], &[0, 1, 1]);
         check(&[7, 1], &[1, 1], &[1]); // a cordoned node gets nothing
+        check(&[8], &[9, 1], &[0]); // no node will ever hold the first: it holds up nobody
         check(&[], &[1], &[]);
         check(&[8], &[], &[]);
     }

@@ -39,6 +39,22 @@ impl Default for Policy {
     }
 }
 
+/// The longest command line, in bytes. Linux takes 128 KiB for one argument.
+pub const LONGEST_COMMAND: usize = 64 * 1024;
+
+/// The largest environment that a job may bring, names and values together, in bytes.
+pub const LARGEST_ENVIRONMENT: usize = 32 * 1024;
+
+/// The most keys that may be given with a job.
+pub const MOST_KEYS: usize = 50;
+
+/// The most that the keys of all people of a job may take, in bytes.
+pub const LARGEST_PEOPLE: usize = 256 * 1024;
+
+/// The most that the command and the environment may take together when they are written as JSON, in bytes. Sealed they are a third
+/// longer, and a row of DynamoDB holds 400 KB.
+pub const LARGEST_PARTICULARS: usize = 192 * 1024;
+
 /// A job's processes may finish for this long after its end (invariant I7).
 pub const GRACE: Duration = Duration::from_secs(120);
 
@@ -49,6 +65,9 @@ pub const SHORT_GRACE: Duration = Duration::from_secs(20);
 /// whoever is at it to finish, and no longer. Doing either twice does no harm.
 pub const SECOND_TRY: Duration = Duration::from_secs(5);
 
+/// An active workload is looked at this often even when nothing is due, in case that what it runs on went away and nobody said so.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
+
 /// Two hosts' clocks may be this far apart: a job that leaves so shortly before its end has come to its end.
 pub const CLOCKS_APART: Duration = Duration::from_secs(15);
 
@@ -57,6 +76,9 @@ pub const WARNINGS: [u32; 3] = [30, 15, 5];
 
 /// How long an answer to an idempotent request is kept.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a key that is over is still known as one, so that its holder is told so.
+pub const DEAD_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// How long ended workloads, their timelines and logs are kept.
 pub const HISTORY_TTL: Duration = Duration::from_secs(90 * 24 * 3600);

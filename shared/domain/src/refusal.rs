@@ -38,9 +38,6 @@ pub enum Refusal {
     /// As many people as a job takes have been added.
     #[error("A job takes at most {0} users: remove one first")]
     TooManyUsers(usize),
-    /// The owner has as many jobs waiting and running as the limits allow.
-    #[error("At most {0} jobs can wait and run at once: cancel one, or wait for one to end")]
-    TooManyJobs(u32),
     /// The state does not allow this step. A worker that meets this was late: somebody else moved the workload on.
     #[error("A workload that is {} cannot {step}", .from.name())]
     NoSuchStep {

@@ -10,7 +10,7 @@ mod view;
 use serde::{Deserialize, Serialize};
 
 pub use decisions::{Due, Reported};
-pub use view::{JobStatus, STATUSES};
+pub use view::JobStatus;
 
 use crate::{
     InstanceId, MessageId, NodeId, PoolId, Refusal, TenantId, Timestamp, UserName, WorkloadId,
@@ -97,6 +97,9 @@ pub struct Jupyter {
     /// Its token, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_token: Option<String>,
+    /// The version with which it was last switched on or off: what an agent says that has not applied it yet is about the one before.
+    #[serde(default)]
+    pub asked: u64,
 }
 
 /// A warning that a workload's time is nearly over.

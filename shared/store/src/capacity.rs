@@ -6,7 +6,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     NodeId, PoolId, TenantId, Timestamp, Workload, WorkloadId,
-    lifecycle::State,
+    lifecycle::{Stage, State},
     placement::{Node, Place, Waiting},
 };
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Store, StoreError, Table,
     items::{Item, count_of, millis, number, row, text, text_of, value},
-    requests::Range,
+    requests::{DueMark, Range},
     tables::DUE_NOW,
     transaction::{Guard, Transaction},
 };
@@ -182,16 +182,11 @@ fn count(
     from: Option<State>,
     to: State,
 ) -> Result<(), StoreError> {
-    let counted = |state: State| match state {
-        State::Queued => Some("queued"),
-        State::Placed
-        | State::Provisioning
-        | State::InstanceReady
-        | State::Installing
-        | State::ModelLoading
-        | State::HealthCheck => Some("preparing"),
-        State::Active | State::Draining => Some("active"),
-        State::Ended => None,
+    let counted = |state: State| match state.stage() {
+        Stage::Waiting => Some("queued"),
+        Stage::Launching => Some("preparing"),
+        Stage::Running | Stage::Ending => Some("active"),
+        Stage::Over => None,
     };
     let (before, after) = (from.and_then(counted), counted(to));
     if before == after {
@@ -222,24 +217,14 @@ fn count(
 }
 
 impl Store {
-    /// Enters a node, or changes how many GPUs it has. What workloads hold on it stays held.
+    /// Enters a node, unless it is there. One that is to have another number of GPUs is taken out first ([`Store::retire_node`]).
     ///
     /// # Errors
     /// When the tables fail.
     pub async fn enter_node(&self, pool: &PoolId, node: &NodeId, gpus: u32) -> Result<(), StoreError> {
         let (pk, sk) = (pool_pk(pool), node_sk(node));
         let fresh = Node { id: node.clone(), total: gpus, free: gpus, cordoned: false };
-        if self.put_new(Table::Capacity, row((&pk, &sk), &fresh)?).await? {
-            return Ok(());
-        }
-        let known = self.get_row(Table::Capacity, (&pk, &sk)).await?.map(value::<Node>).transpose()?;
-        let Some(known) = known.filter(|known| known.total != gpus) else { return Ok(()) };
-        let change = i64::from(gpus) - i64::from(known.total);
-        let values = [(":change", number(change)), (":total", number(gpus)), (":known", number(known.total))];
-        let key = (pk.as_str(), sk.as_str());
-        let expression = "SET gpus_total = :total ADD gpus_free :change";
-        let unchanged = Some("gpus_total = :known");
-        self.update_row(Table::Capacity, key, expression, unchanged, &values).await.map(drop)
+        self.put_new(Table::Capacity, row((&pk, &sk), &fresh)?).await.map(drop)
     }
 
     /// Takes a node out, if no workload holds GPUs on it; else cordons it.
@@ -269,7 +254,8 @@ impl Store {
             match text_of(&item, "sk") {
                 Some(sk) if sk.starts_with("node#") => view.nodes.push(value(item)?),
                 Some(sk) if sk.starts_with("counts#") => view.counts.add(&item),
-                _ => view.left_waiting = u64::try_from(count_of(&item, "waiting")).unwrap_or(0),
+                Some(PASS) => view.left_waiting = u64::try_from(count_of(&item, "waiting")).unwrap_or(0),
+                _ => {}
             }
         }
         Ok(view)
@@ -312,13 +298,17 @@ impl Store {
         self.update_row(Table::Capacity, (&pk, PASS), expression, Some(unchanged), values).await.map(drop)
     }
 
-    /// The pools in which somebody waits, as the last passes left them.
+    /// The pools in which somebody waits, as the last passes left them: a page of them, after `after`.
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn due_pools(&self, now: Timestamp, most: i32) -> Result<Vec<PoolId>, StoreError> {
-        let keys = self.due_keys(Table::Capacity, now, most).await?;
-        Ok(keys.into_iter().filter_map(|(pk, _)| pk.strip_prefix("pool#").map(PoolId::new)).collect())
+    pub async fn due_pools(
+        &self,
+        now: Timestamp,
+        after: Option<DueMark>,
+    ) -> Result<(Vec<PoolId>, Option<DueMark>), StoreError> {
+        let (keys, next) = self.due_keys(Table::Capacity, now, after).await?;
+        Ok((keys.into_iter().filter_map(|(pk, _)| pk.strip_prefix("pool#").map(PoolId::new)).collect(), next))
     }
 }
 

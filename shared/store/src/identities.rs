@@ -1,6 +1,5 @@
 //! Keys, users, and the answers of idempotent requests.
 
-use cloud::SealContext;
 use domain::{
     Secret, SecretHash, TenantId, Timestamp, UserName, WorkloadId, api_key::KeyKind, identity::Member, policy,
 };
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Store, StoreError, Table,
-    items::{count_of, millis, number, row, text, value},
+    items::{Item, count_of, millis, number, row, text, value},
     transaction::{Guard, Lost, Outcome, Transaction},
 };
 
@@ -36,6 +35,17 @@ pub struct AgentKey {
     /// For a one-time token, the session that it was spent on: the same session may spend it again, no other may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent_on: Option<SecretHash>,
+    /// For a session, the one in whose place it comes, until it is first used: then that one dies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<SecretHash>,
+}
+
+impl AgentKey {
+    /// A key for this attempt of this workload, as yet unused.
+    #[must_use]
+    pub fn new(tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Self {
+        Self { tenant: tenant.clone(), workload, attempt, spent_on: None, replaces: None }
+    }
 }
 
 /// A key's row.
@@ -172,10 +182,14 @@ impl Outcome {
 }
 
 impl KeyRow {
-    pub(crate) fn add_to(&self, transaction: &mut Transaction<'_>, hash: &SecretHash) -> Result<(), StoreError> {
+    fn item(&self, hash: &SecretHash) -> Result<Item, StoreError> {
         let mut item = row((&key_pk(hash), ONLY), self)?;
-        item.insert("ttl".to_owned(), number(self.expires_at.plus(policy::IDEMPOTENCY_TTL).seconds()));
-        transaction.put(Guard::Version, Table::Identity, item, None)
+        item.insert("ttl".to_owned(), number(self.expires_at.plus(policy::DEAD_KEY_TTL).seconds()));
+        Ok(item)
+    }
+
+    pub(crate) fn add_to(&self, transaction: &mut Transaction<'_>, hash: &SecretHash) -> Result<(), StoreError> {
+        transaction.put(Guard::Version, Table::Identity, self.item(hash)?, None)
     }
 }
 
@@ -227,10 +241,8 @@ impl Store {
     /// # Errors
     /// When the tables fail.
     pub async fn add_user_key(&self, key: &Secret, member: &Member) -> Result<(), StoreError> {
-        let mut transaction = self.transaction();
         let row = KeyRow { expires_at: member.expires_at, holder: Holder::User(member.clone()), revoked_at: None };
-        row.add_to(&mut transaction, &key.hash())?;
-        transaction.commit().await?.written()
+        self.put_row(Table::Identity, row.item(&key.hash())?).await
     }
 
     /// Puts a new key in the place of an old one, which opens nothing from `now` on. Of two rotations at once one wins.
@@ -258,7 +270,8 @@ impl Store {
         transaction.commit().await?.written().map_err(|error| Claim::judged(claim, error))
     }
 
-    /// Puts a node's next session in the place of the present one, which stays good until the next is first used.
+    /// Adds a node's next session beside the present one, which dies when the next is first used. A hash that is somebody's already is
+    /// left as it is: of a repeated request it is the node's own.
     ///
     /// # Errors
     /// When the tables fail.
@@ -268,18 +281,20 @@ impl Store {
         holder: &AgentKey,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.transaction();
         let row = KeyRow { holder: Holder::Session(holder.clone()), expires_at: until, revoked_at: None };
-        row.add_to(&mut transaction, session)?;
-        transaction.commit().await?.written()
+        self.put_new(Table::Identity, row.item(session)?).await.map(drop)
     }
 
-    /// Takes a key back.
+    /// A session is used for the first time: the one in whose place it comes is taken back.
     ///
     /// # Errors
-    /// When the tables fail.
-    pub async fn remove_key(&self, hash: &SecretHash) -> Result<(), StoreError> {
-        self.delete_row(Table::Identity, (&key_pk(hash), ONLY)).await
+    /// When the tables fail; the next use does it then.
+    pub async fn session_used(&self, session: &SecretHash, replaced: &SecretHash) -> Result<(), StoreError> {
+        // The old one goes first: if what follows is lost, it is gone all the same.
+        self.delete_row(Table::Identity, (&key_pk(replaced), ONLY)).await?;
+        let exists = Some("attribute_exists(pk)");
+        let own = key_pk(session);
+        self.update_row(Table::Identity, (&own, ONLY), "REMOVE holder.replaces", exists, &[]).await.map(drop)
     }
 
     /// What is known of an idempotency key at `now`.
@@ -296,12 +311,6 @@ impl Store {
         let claimed = item.map(value::<Claimed>).transpose()?;
         Ok(claimed.filter(|claimed| now < claimed.expires_at))
     }
-}
-
-/// The context in which something of a workload is sealed.
-#[must_use]
-pub fn sealed_with(tenant: &TenantId, workload: WorkloadId, purpose: &'static str) -> SealContext {
-    SealContext { tenant: tenant.clone(), row: workload.to_string(), purpose }
 }
 
 impl Holder {

@@ -1,14 +1,20 @@
 //! Everything that an operation or a worker may touch.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use cloud::Ports;
-use domain::{PoolId, SecretHash, gpu::Gpu, identity::LoginTable, message::Message, policy::Policy, workload::Change};
+use domain::{
+    PoolId, SecretHash, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, identity::LoginTable, message::Message,
+    policy::Policy,
+};
 
 use crate::{
     Store, StoreError,
     workloads::{OutboxKey, Write},
 };
+
+/// How often something is decided anew while others are faster. With the pauses between that is about three seconds.
+const DECISIONS: u32 = 8;
 
 /// The tables, the ports and the settings.
 #[derive(Clone)]
@@ -56,9 +62,9 @@ impl Plane {
     ///
     /// # Errors
     /// When nothing was written; see [`Store::write`].
-    pub async fn commit(&self, write: &Write<'_>) -> Result<(), StoreError> {
+    pub async fn commit(&self, write: &Write) -> Result<(), StoreError> {
         self.store.write(write).await?;
-        for change in write.changes {
+        for change in &write.changes {
             if let Some(outbox) = change.outbox.as_ref().filter(|outbox| !outbox.messages.is_empty())
                 && let Err(error) = self.relay(&OutboxKey::of(&change.workload), &outbox.messages).await
             {
@@ -68,12 +74,66 @@ impl Plane {
         Ok(())
     }
 
-    /// Writes one change and sends its messages.
+    /// The pattern of everything that changes a workload: read it, let `decide` decide, write, and begin again when somebody else was
+    /// faster. `decide` is given `None` where there is no such workload, and gives what is to be written, if anything, with the answer.
     ///
     /// # Errors
-    /// When nothing was written; see [`Store::write`].
-    pub async fn commit_one(&self, change: Change) -> Result<(), StoreError> {
-        self.commit(&Write::of(&[change])).await
+    /// What `decide` refuses; [`StoreError::Contended`] when others were faster again and again; see [`Store::write`].
+    pub async fn decide<T, E, F>(
+        &self,
+        of: (&TenantId, WorkloadId),
+        decide: impl Fn(Option<Workload>, Timestamp) -> F,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+        F: Future<Output = Result<(Option<Write>, T), E>>,
+    {
+        self.decide_anew(None, of, decide).await
+    }
+
+    /// As [`Plane::decide`], of a workload that has just been read: it is read again only when somebody else was faster.
+    ///
+    /// # Errors
+    /// As [`Plane::decide`].
+    pub async fn decide_on<T, E, F>(
+        &self,
+        read: &Workload,
+        decide: impl Fn(Option<Workload>, Timestamp) -> F,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+        F: Future<Output = Result<(Option<Write>, T), E>>,
+    {
+        self.decide_anew(Some(read.clone()), (&read.tenant, read.id), decide).await
+    }
+
+    async fn decide_anew<T, E, F>(
+        &self,
+        mut read: Option<Workload>,
+        (tenant, id): (&TenantId, WorkloadId),
+        decide: impl Fn(Option<Workload>, Timestamp) -> F,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+        F: Future<Output = Result<(Option<Write>, T), E>>,
+    {
+        for attempt in 0..DECISIONS {
+            if attempt > 0 {
+                self.store.back_off(attempt).await;
+            }
+            let workload = match read.take() {
+                Some(read) => Some(read),
+                None => self.store.workload(tenant, id).await?,
+            };
+            let (write, answer) = decide(workload, self.ports.clock.now()).await?;
+            let Some(write) = write else { return Ok(answer) };
+            match self.commit(&write).await {
+                Ok(()) => return Ok(answer),
+                Err(StoreError::Moved) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Contended.into())
     }
 
     /// Sends the messages of an outbox and marks it as sent.

@@ -18,6 +18,13 @@ pub(crate) const ATTEMPTS: u32 = 9;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How many due rows are read at once.
+const DUE_PAGE: i32 = 200;
+
+/// How far a sweep has read of what is due.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueMark(Item);
+
 /// One page of a query.
 pub(crate) struct Page {
     pub(crate) items: Vec<Item>,
@@ -158,20 +165,22 @@ impl Store {
         }
     }
 
-    /// The keys of what is due in `table` at `now`, at most `most`, earliest first.
+    /// The keys of what is due in `table` at `now`, earliest first: a page of them, after `after`.
     pub(crate) async fn due_keys(
         &self,
         table: Table,
         now: domain::Timestamp,
-        most: i32,
-    ) -> Result<Vec<(String, String)>, StoreError> {
+        after: Option<DueMark>,
+    ) -> Result<(Vec<(String, String)>, Option<DueMark>), StoreError> {
         let range = Range {
             index: Some(crate::tables::DUE),
             hash: ("due_pk", crate::tables::DUE_NOW),
             condition: Some(("due_at <= :now", vec![(":now", crate::items::millis(now))])),
-            limit: Some(most),
+            limit: Some(DUE_PAGE),
+            start: after.map(|DueMark(start)| start),
             ..Range::default()
         };
-        Ok(self.page(table, &range).await?.items.iter().map(key_of).collect())
+        let page = self.page(table, &range).await?;
+        Ok((page.items.iter().map(key_of).collect(), page.next.map(DueMark)))
     }
 }

@@ -3,11 +3,11 @@
 //! One partition a workload: `TENANT#ID` with the rows `workload`, `event#VERSION`, `particulars`, `people`, `token`, `attempt` and
 //! `log#ATTEMPT#SEQUENCE`. One row an owner: how many of the owner's workloads are live, and how the others ended.
 
-mod history;
+mod logs;
 mod write;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use cloud::TaskToken;
+use cloud::{SealContext, TaskToken};
 use domain::{
     Secret, TenantId, Timestamp, UserName, Workload, WorkloadId,
     job::People,
@@ -18,13 +18,13 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use history::LogBatchRow;
+pub use logs::LogBatchRow;
 pub use write::{NewAttempt, Session, Write};
 
 use crate::{
     Store, StoreError, Table,
-    items::{Item, count_of, number, text, text_of, value},
-    requests::Range,
+    items::{Item, count_of, millis, number, text, text_of, value},
+    requests::{DueMark, Range},
     tables::LISTING,
 };
 
@@ -33,6 +33,28 @@ const PARTICULARS: &str = "particulars";
 const PEOPLE: &str = "people";
 const TOKEN: &str = "token";
 const ATTEMPT: &str = "attempt";
+
+/// What of a workload is sealed, each in a context of its own: sealed for one purpose, it does not open for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The one-time token of an attempt.
+    Enroll,
+    /// The token of its JupyterLab.
+    Jupyter,
+    /// Its command and environment.
+    Particulars,
+}
+
+/// The context in which something of a workload is sealed.
+#[must_use]
+pub fn sealed_with(tenant: &TenantId, workload: WorkloadId, purpose: Purpose) -> SealContext {
+    let purpose = match purpose {
+        Purpose::Enroll => "enroll",
+        Purpose::Jupyter => "jupyter",
+        Purpose::Particulars => "particulars",
+    };
+    SealContext { tenant: tenant.clone(), row: workload.to_string(), purpose }
+}
 
 fn partition(tenant: &TenantId, workload: WorkloadId) -> String {
     format!("{tenant}#{workload}")
@@ -225,7 +247,7 @@ impl Store {
         range.limit = i32::try_from(limit.saturating_add(offset).saturating_add(1).min(1_000)).ok();
         let mut seen = Seen::default();
         let mut counts = Counts::default();
-        loop {
+        let whole = loop {
             let page = self.page(Table::Workloads, &range).await?;
             for item in page.items {
                 if text_of(&item, "sk") == Some("counts") {
@@ -235,15 +257,17 @@ impl Store {
                 let workload: Workload = value(item)?;
                 seen.look_at(workload, wanted, (limit, offset));
             }
-            let page_full = seen.page.len() >= limit;
-            let counted =
-                if statuses.is_empty() || !live_in_part { page_full } else { seen.live >= counts.live && page_full };
-            let all_seen = seen.matched >= counts.most_of(statuses) && seen.live >= counts.live_if(live_in_part);
+            let all_live_seen = seen.live >= counts.live;
+            let live_matters = statuses.is_empty() || live_in_part;
+            let nothing_follows =
+                seen.matched - seen.live_matched >= counts.over(statuses) && (!live_matters || all_live_seen);
+            // How many of the live ones match is known only when all of them were seen.
+            let counted = !live_in_part || all_live_seen;
             match page.next {
-                Some(next) if !(counted || all_seen) => range.start = Some(next),
-                _ => break,
+                Some(next) if !(counted && (seen.page.len() >= limit || nothing_follows)) => range.start = Some(next),
+                next => break next.is_none(),
             }
-        }
+        };
         let live = if live_in_part {
             seen.live_matched
         } else if statuses.is_empty() {
@@ -251,24 +275,42 @@ impl Store {
         } else {
             0
         };
-        let total = (live + counts.over(statuses)).max(seen.matched);
+        // Counts outlive the rows that time to live takes away, so where the whole list was read, it is what counts.
+        let total = if whole { seen.matched } else { (live + counts.over(statuses)).max(seen.matched) };
         Ok(Listed { workloads: seen.page, total })
     }
 
-    /// What is due at `now`, earliest first, at most `most`.
+    /// What is due at `now`, earliest first: a page of it, after `after`.
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn due(&self, now: Timestamp, most: i32) -> Result<Vec<DueRow>, StoreError> {
-        let keys = self.due_keys(Table::Workloads, now, most).await?;
+    pub async fn due(
+        &self,
+        now: Timestamp,
+        after: Option<DueMark>,
+    ) -> Result<(Vec<DueRow>, Option<DueMark>), StoreError> {
+        let (keys, next) = self.due_keys(Table::Workloads, now, after).await?;
         let row = |(pk, sk): (String, String)| {
-            if sk != WORKLOAD {
+            if sk.starts_with("event#") {
                 return Some(DueRow::Outbox(OutboxKey { pk, sk }));
             }
-            let (tenant, id) = pk.rsplit_once('#')?;
+            let (tenant, id) = pk.rsplit_once('#').filter(|_| sk == WORKLOAD)?;
             Some(DueRow::Workload(TenantId::new(tenant), id.parse().ok()?))
         };
-        Ok(keys.into_iter().filter_map(row).collect())
+        Ok((keys.into_iter().filter_map(row).collect(), next))
+    }
+
+    /// Puts off the sweep's next look at a workload in which nothing is due, unless it was changed since it was read.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn looked_at(&self, workload: &Workload, now: Timestamp) -> Result<(), StoreError> {
+        let pk = partition(&workload.tenant, workload.id);
+        let next = now.plus(policy::LOOK_AGAIN);
+        let due = workload.due_at().map_or(next, |due| due.min(next));
+        let values = [("#version", text("version")), (":due", millis(due)), (":seen", number(workload.version))];
+        let same = Some("#version = :seen");
+        self.update_row(Table::Workloads, (&pk, WORKLOAD), "SET due_at = :due", same, &values).await.map(drop)
     }
 
     /// The messages of an outbox that have not been marked as sent.
@@ -291,7 +333,8 @@ impl Store {
     /// When the tables fail; the messages may then be sent again.
     pub async fn sent(&self, key: &OutboxKey) -> Result<(), StoreError> {
         let expression = "REMOVE outbox, due_pk, due_at";
-        self.update_row(Table::Workloads, (&key.pk, &key.sk), expression, None, &[]).await.map(drop)
+        let exists = Some("attribute_exists(pk)");
+        self.update_row(Table::Workloads, (&key.pk, &key.sk), expression, exists, &[]).await.map(drop)
     }
 }
 
@@ -342,15 +385,5 @@ impl Counts {
         ];
         let wanted = ended.into_iter().filter(|(status, _)| statuses.is_empty() || statuses.contains(status));
         wanted.map(|(_, count)| count).sum()
-    }
-
-    /// The most that can match `statuses`.
-    fn most_of(&self, statuses: &[JobStatus]) -> u64 {
-        let live = statuses.is_empty() || statuses.iter().any(|status| !status.is_over());
-        self.over(statuses) + if live { self.live } else { 0 }
-    }
-
-    fn live_if(&self, needed: bool) -> u64 {
-        if needed { self.live } else { 0 }
     }
 }

@@ -1,81 +1,45 @@
-//! The pattern of every action upon a workload: read, decide, write, and again if somebody else was faster.
+//! A member's own workloads: to be read, and to be acted upon.
 
 use std::future::Future;
 
-use domain::{Timestamp, Workload, WorkloadId};
-use store::{Plane, StoreError};
+use domain::{Timestamp, Workload};
+use store::{Plane, workloads::Write};
 
-use crate::{Error, Member};
+use crate::{Error, Member, id::OfWorkload};
 
-/// How often an action is decided anew before its caller is told to try again.
-const ATTEMPTS: u32 = 5;
-
-/// Reads the member's workload, lets `decide` decide and write, and begins again when the workload was changed in between.
+/// Decides upon the member's workload and writes what was decided ([`Plane::decide`]).
 ///
 /// An unknown workload and somebody else's look the same (trap T1).
 ///
 /// # Errors
 /// What `decide` refuses, or [`Error::NotFound`].
-pub async fn act<T, F>(
+pub async fn act<I: OfWorkload, T, F>(
     plane: &Plane,
     member: &Member,
-    id: WorkloadId,
+    id: I,
     decide: impl Fn(Workload, Timestamp) -> F,
 ) -> Result<T, Error>
 where
-    F: Future<Output = Result<T, ActError>>,
+    F: Future<Output = Result<(Write, T), Error>>,
 {
-    let mut last = Error::from(StoreError::Moved);
-    for _ in 0..ATTEMPTS {
-        let workload = owned(plane, member, id).await?;
-        match decide(workload, plane.ports.clock.now()).await {
-            Ok(done) => return Ok(done),
-            Err(ActError::Store(StoreError::Moved)) => last = StoreError::Moved.into(),
-            Err(ActError::Store(error)) => return Err(error.into()),
-            Err(ActError::Refused(error)) => return Err(error),
-        }
-    }
-    Err(last)
+    let decide = &decide;
+    plane
+        .decide((&member.tenant, id.workload()), |workload, now| async move {
+            let workload = owned::<I>(workload, member)?;
+            let (write, answer) = decide(workload, now).await?;
+            Ok((Some(write), answer))
+        })
+        .await
 }
 
-/// The member's own workload.
+fn owned<I: OfWorkload>(workload: Option<Workload>, member: &Member) -> Result<Workload, Error> {
+    workload.filter(|workload| workload.owner == member.user).ok_or(Error::NotFound(I::UNKNOWN))
+}
+
+/// The member's own workload, to be read.
 ///
 /// # Errors
 /// [`Error::NotFound`] when there is none of that id, or it is somebody else's.
-pub async fn owned(plane: &Plane, member: &Member, id: WorkloadId) -> Result<Workload, Error> {
-    let found = plane.store.workload(&member.tenant, id).await?;
-    found.filter(|workload| workload.owner == member.user).ok_or(Error::NotFound("Job not found"))
-}
-
-/// Why an action was not done.
-#[derive(Debug)]
-pub enum ActError {
-    /// The store objected; [`StoreError::Moved`] means that it is to be decided anew.
-    Store(StoreError),
-    /// A rule said no.
-    Refused(Error),
-}
-
-impl From<StoreError> for ActError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<domain::Refusal> for ActError {
-    fn from(refusal: domain::Refusal) -> Self {
-        Self::Refused(refusal.into())
-    }
-}
-
-impl From<Error> for ActError {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<cloud::VaultError> for ActError {
-    fn from(error: cloud::VaultError) -> Self {
-        Self::Refused(error.into())
-    }
+pub async fn read<I: OfWorkload>(plane: &Plane, member: &Member, id: I) -> Result<Workload, Error> {
+    owned::<I>(plane.store.workload(&member.tenant, id.workload()).await?, member)
 }

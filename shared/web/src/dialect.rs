@@ -13,8 +13,9 @@ use crate::Error;
 ///
 /// It also words what the router refuses by itself, such as an unknown path or a method that a path does not have.
 #[must_use]
-pub fn detail(response: Response) -> Response {
-    let refusal = response.extensions().get::<Error>().cloned();
+pub fn detail(mut response: Response) -> Response {
+    // A refusal is worded once: by the innermost dialect that it passes.
+    let refusal = response.extensions_mut().remove::<Error>();
     let body = match &refusal {
         Some(Error::Invalid(problems)) => json!({"detail": problems.iter().map(problem).collect::<Vec<_>>()}),
         Some(refusal) => json!({"detail": refusal.message()}),

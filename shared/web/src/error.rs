@@ -49,18 +49,18 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A value that is not allowed, in the body's field `field`.
+    /// A value that is not allowed, in the body's field `field`; `input` is the value, unless it may be a secret.
     #[must_use]
-    pub fn value(field: &str, msg: impl Into<String>) -> Self {
-        Self { kind: "value_error", loc: vec!["body".into(), field.into()], msg: msg.into(), input: None }
+    pub fn value(field: &str, msg: impl Into<String>, input: Option<Value>) -> Self {
+        Self { kind: "value_error", loc: vec!["body".into(), field.into()], msg: msg.into(), input }
     }
 }
 
 impl Error {
-    /// The refusal of one field of the body.
+    /// The refusal of one field of the body; `input` is what was given there, unless it may be a secret.
     #[must_use]
-    pub fn field(field: &str, msg: impl Into<String>) -> Self {
-        Self::Invalid(vec![Problem::value(field, msg)])
+    pub fn field(field: &str, msg: impl Into<String>, input: Option<Value>) -> Self {
+        Self::Invalid(vec![Problem::value(field, msg, input)])
     }
 
     /// The status.
@@ -116,15 +116,6 @@ impl Error {
             Self::Replayed(_) => String::new(),
         }
     }
-
-    /// What the log is told beyond what the caller is.
-    #[must_use]
-    pub fn for_the_log(&self) -> Option<&str> {
-        match self {
-            Self::Internal(text) => Some(text),
-            _ => None,
-        }
-    }
 }
 
 impl IntoResponse for Error {
@@ -154,19 +145,10 @@ impl IntoResponse for Error {
     }
 }
 
+/// A rule that says no is a conflict with the state, unless the surface has better words for it.
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        let text = refusal.to_string();
-        match refusal {
-            Refusal::TooLong { .. } => Self::field("extension_hours", text),
-            Refusal::NoSuchUser(_) => Self::NotFound("User not found on this job"),
-            Refusal::NotRunning { .. }
-            | Refusal::AlreadyOver { .. }
-            | Refusal::OwnerStays(_)
-            | Refusal::TooManyUsers(_)
-            | Refusal::TooManyJobs(_)
-            | Refusal::NoSuchStep { .. } => Self::Conflict(text),
-        }
+        Self::Conflict(refusal.to_string())
     }
 }
 

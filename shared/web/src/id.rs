@@ -18,9 +18,10 @@ pub trait Identified: FromStr {
     const UNKNOWN: &'static str;
 }
 
-impl Identified for WorkloadId {
-    const PARAMETER: &'static str = "job_id";
-    const UNKNOWN: &'static str = "Job not found";
+/// An id that is a workload's, in a surface's own word for one: a job's, a pod's.
+pub trait OfWorkload: Identified + Copy + Send + Sync {
+    /// The workload's id.
+    fn workload(self) -> WorkloadId;
 }
 
 /// A path's id.

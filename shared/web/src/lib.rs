@@ -18,7 +18,7 @@ pub use act::act;
 pub use body::{Command, Input, Nothing};
 pub use caller::{AgentCaller, Member};
 pub use error::{Error, Problem};
-pub use id::Id;
+pub use id::{Id, Identified, OfWorkload};
 pub use openapi::{Document, Refusals};
 pub use query::Checked;
 pub use store::Plane;

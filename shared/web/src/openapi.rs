@@ -21,7 +21,7 @@ pub struct Document(pub Arc<str>);
         description = "A GPU cloud in your own AWS account: GPU jobs over one ledger of GPUs.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(Detail))
+    components(schemas(Detail, Words, Wrong))
 )]
 struct Base;
 
@@ -44,12 +44,38 @@ pub fn base(version: &str) -> Api {
 }
 
 /// What a refusal's body is in the GPU-jobs dialect.
-#[derive(ToSchema, serde::Serialize)]
+#[derive(Debug, ToSchema)]
 #[schema(example = json!({"detail": "Job not found"}))]
+#[expect(dead_code, reason = "it describes a body that the dialect writes")]
 pub struct Detail {
-    /// One sentence, or for inputs a list of what is wrong: `type`, `loc`, `msg` and, where it is no secret, `input`.
-    #[schema(value_type = Object)]
-    pub detail: serde_json::Value,
+    /// One sentence, or for inputs a list of what is wrong.
+    detail: Words,
+}
+
+/// See [`Detail`].
+#[derive(Debug, ToSchema, serde::Serialize)]
+#[serde(untagged)]
+pub enum Words {
+    /// One sentence.
+    Sentence(String),
+    /// What is wrong about an input.
+    Problems(Vec<Wrong>),
+}
+
+/// One thing that is wrong about an input.
+#[derive(Debug, ToSchema, serde::Serialize)]
+pub struct Wrong {
+    /// What kind of mistake.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Where: `body` or `query`, then names and indexes.
+    #[schema(value_type = Vec<Object>)]
+    loc: Vec<serde_json::Value>,
+    /// What would be right.
+    msg: String,
+    /// What was given, unless it may be a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<serde_json::Value>,
 }
 
 /// The refusals that every operation of the GPU-jobs dialect can give, for `responses(...)`.

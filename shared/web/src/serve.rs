@@ -14,6 +14,7 @@ use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
 };
+use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{Document, Error, dialect, openapi};
@@ -68,8 +69,10 @@ pub fn router(plane: Plane, parts: Vec<OpenApiRouter<Plane>>, front: Front) -> R
         .fallback(|| async { dialect::no_such_path() })
         .with_state(plane.clone())
         .layer(Extension(document))
-        .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
-            Error::Internal("a handler panicked".to_owned()).into_response()
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Error::Internal(format!("a handler panicked: {text}")).into_response()
         }))
         .layer(map_response(async |response: Response| dialect::detail(response)))
         .layer(cors(&front.cors_origins))
@@ -98,7 +101,8 @@ async fn watch(State(context): State<Arc<(Plane, Front)>>, request: Request, nex
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| request.uri().host()).unwrap_or_default();
     let mut response = if front.hosts.answers(host) {
-        next.run(request).await
+        // Whatever is logged on the way carries the id that the caller is told.
+        next.run(request).instrument(tracing::info_span!("request", request_id = %id)).await
     } else {
         dialect::detail(Error::Forbidden("This name is not answered here").into_response())
     };

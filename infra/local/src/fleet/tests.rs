@@ -1,7 +1,7 @@
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Mutex as StdMutex};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Mutex as StdMutex, time::Duration};
 
 use cloud::{Ids, OsIds, SystemClock};
-use domain::{Secret, message::Message};
+use domain::{PoolId, Secret, gpu::Gpu, message::Message};
 
 use super::*;
 use crate::settings::Settings;
@@ -58,6 +58,10 @@ fn order(gpus: u32) -> Order {
         workload: OsIds.workload(SystemClock.now()),
         attempt: 1,
         node: NodeId::new("local-h100-1"),
+        pool: PoolId::new("local/h100"),
+        gpu: Gpu::H100,
+        instance_type: "p5.48xlarge".to_owned(),
+        life: Duration::from_secs(3_600),
         gpus,
         image: "pytorch:2.1".to_owned(),
         enroll_token: Secret::new("very secret"),

@@ -1,12 +1,7 @@
 //! Who somebody is, which keys a person has published, and sealing.
 
 use async_trait::async_trait;
-use domain::{
-    Secret,
-    identity::AwsCaller,
-    names::{GithubName, MOST_KEYS},
-    ssh::PublicKey,
-};
+use domain::{Secret, identity::AwsCaller, names::GithubName, policy::MOST_KEYS, ssh::PublicKey};
 use futures::FutureExt;
 
 use super::world::{Port, State, World};

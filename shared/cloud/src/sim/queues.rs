@@ -77,14 +77,14 @@ impl Queues {
     fn deliverable(&self, queue: QueueName, now: Timestamp) -> Vec<usize> {
         let mut groups = BTreeSet::new();
         let mine = self.waiting.iter().enumerate().filter(|(_, one)| one.message.queue() == queue);
-        let in_turn = mine.filter(|(_, one)| !is_fifo(queue) || groups.insert(one.message.group()));
+        let in_turn = mine.filter(|(_, one)| !queue.is_fifo() || groups.insert(one.message.group()));
         in_turn.filter(|(_, one)| one.visible_at <= now).map(|(at, _)| at).collect()
     }
 
     fn receive(&mut self, queue: QueueName, now: Timestamp, settings: &Settings) -> Option<Delivery> {
         self.bury(now, settings);
         let chosen = self.rng.pick(&self.deliverable(queue, now))?;
-        let twice = !is_fifo(queue) && self.rng.chance(settings.duplicates);
+        let twice = !queue.is_fifo() && self.rng.chance(settings.duplicates);
         let one = self.waiting.get_mut(chosen)?;
         one.receives += 1;
         one.visible_at = if twice { now } else { now.plus(settings.visibility) };
@@ -94,14 +94,6 @@ impl Queues {
     /// The message of a delivery, unless it was delivered again since: an old receipt is worth nothing.
     fn delivered(&self, delivery: &Delivery) -> Option<usize> {
         self.waiting.iter().position(|one| one.number == delivery.number && one.receives == delivery.receives)
-    }
-}
-
-/// Whether a queue keeps the order within a group.
-const fn is_fifo(queue: QueueName) -> bool {
-    match queue {
-        QueueName::Doorbells => true,
-        QueueName::Reconciles => false,
     }
 }
 

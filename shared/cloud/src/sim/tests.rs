@@ -5,7 +5,9 @@ mod faults;
 mod fleet;
 mod queues;
 
-use domain::{NodeId, PoolId, Secret, TenantId, Timestamp, WorkloadId, message::Message};
+use std::time::Duration;
+
+use domain::{NodeId, PoolId, Secret, TenantId, Timestamp, WorkloadId, gpu::Gpu, message::Message};
 
 use super::World;
 use crate::Order;
@@ -24,6 +26,10 @@ fn order(number: u8, attempt: u32) -> Order {
         workload: workload(number),
         attempt,
         node: NodeId::new("node-1"),
+        pool: PoolId::new("local/h100"),
+        gpu: Gpu::H100,
+        instance_type: "p5.48xlarge".to_owned(),
+        life: Duration::from_secs(3_600),
         gpus: 4,
         image: "pytorch".into(),
         enroll_token: Secret::new(format!("token-{number}-{attempt}")),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{Address, Change, Ending, Warned, Workload, minutes_of};
 use crate::{
     InstanceId, NodeId, Refusal, Timestamp,
-    agent::{JupyterState, MainProcess, Progress, Report},
-    job::{Hours, People},
-    lifecycle::{Cause, State, Step},
+    agent::{JupyterState, MOST_NOTES, MainProcess, Progress, Report},
+    job::{Fetch, Hours, People},
+    lifecycle::{Cause, Stage, State, Step},
     names::GithubName,
     policy::{self, Policy},
     timeline::Entry,
@@ -57,15 +57,20 @@ impl Workload {
     /// When it is not about to be launched.
     pub fn begin_attempt(&self, now: Timestamp) -> Result<Change, Refusal> {
         let message = format!("Asking for a machine (attempt {})", self.attempt + 1);
-        self.stepped(Step::Provision, "provisioning", message, PLANE, now, |next| next.attempt += 1)
+        self.stepped(Step::Provision, "provisioning", message, PLANE, now, |next| {
+            next.attempt += 1;
+            // What an earlier attempt had is nothing of this one's.
+            next.instance = None;
+            next.address = None;
+        })
     }
 
     /// Records what the fleet made for this attempt.
     ///
     /// # Errors
-    /// When it is no longer being provisioned: it was cancelled meanwhile, or the agent was faster, which is no harm.
+    /// When it is not being launched any more: it was cancelled meanwhile. That the agent was faster is no harm.
     pub fn provisioned(&self, instance: InstanceId, address: Address, now: Timestamp) -> Result<Change, Refusal> {
-        if !(self.state.is_preparing() && self.state != State::Placed) {
+        if self.state.stage() != Stage::Launching || self.state == State::Placed {
             return Err(Refusal::NoSuchStep { from: self.state, step: "record an instance" });
         }
         Ok(self.changed("provisioned", format!("Started {instance}"), PLANE, now, |next| {
@@ -90,10 +95,12 @@ impl Workload {
     #[must_use]
     pub fn report(&self, report: &Report, now: Timestamp) -> Reported {
         let mut changes = Vec::new();
-        for note in report.notes.iter().filter(|note| note.number > self.notes_seen) {
+        for note in report.notes.iter().filter(|note| note.number > self.notes_seen).take(MOST_NOTES) {
             let text = note.text.chars().take(500).collect::<String>();
             push(self, &mut changes, |last| {
-                Some(last.changed("note", text, AGENT, now, |next| next.notes_seen = note.number))
+                Some(last.changed("note", text, AGENT, now, |next| {
+                    next.notes_seen = next.notes_seen.max(note.number);
+                }))
             });
         }
         let (state, step, message) = match report.progress {
@@ -105,7 +112,11 @@ impl Workload {
             // A phase that the launch is past already is no news, and an ending workload cannot step.
             if last.state >= state { None } else { last.stepped(step, state.name(), message, AGENT, now, |_| {}).ok() }
         });
-        push(self, &mut changes, |last| last.jupyter_reported(&report.jupyter, now));
+        push(self, &mut changes, |last| {
+            // What it says of a JupyterLab that it was since told to start or to stop is no news of that one.
+            let current = report.applied >= last.jupyter.asked;
+            current.then(|| last.jupyter_reported(&report.jupyter, now)).flatten()
+        });
         push(self, &mut changes, |last| last.main_reported(report.main, now));
         let last = changes.last().map_or(self, |change| &change.workload);
         let ready = report.progress == Progress::Ready && last.state == State::HealthCheck;
@@ -179,7 +190,8 @@ impl Workload {
     /// # Errors
     /// When it is over, or already ending.
     pub fn fail(&self, reason: &str, now: Timestamp) -> Result<Change, Refusal> {
-        self.end_early(Cause::Failed, Some(reason.to_owned()), "failed", PLANE, now)
+        let reason = reason.chars().take(300).collect();
+        self.end_early(Cause::Failed, Some(reason), "failed", PLANE, now)
     }
 
     fn end_early(
@@ -191,19 +203,13 @@ impl Workload {
         now: Timestamp,
     ) -> Result<Change, Refusal> {
         let message = reason.clone().map_or_else(|| format!("Ended by {by}"), |why| format!("Ended: {why}"));
-        match self.state {
-            State::Queued => {
+        match self.state.stage() {
+            Stage::Waiting => {
                 let ending = Ending { cause, reason, kill_at: now, left_at: None };
                 self.stepped(Step::Withdraw, kind, message, by, now, |next| next.ending = Some(ending))
             }
-            State::Draining | State::Ended => Err(Refusal::AlreadyOver { status: self.over_as() }),
-            State::Placed
-            | State::Provisioning
-            | State::InstanceReady
-            | State::Installing
-            | State::ModelLoading
-            | State::HealthCheck
-            | State::Active => {
+            Stage::Ending | Stage::Over => Err(Refusal::AlreadyOver { status: self.over_as() }),
+            Stage::Launching | Stage::Running => {
                 // Before the agent has called in there is nothing that could end gracefully.
                 let grace = if self.usage.started_at.is_some() { policy::SHORT_GRACE } else { Duration::ZERO };
                 let ending = Ending { cause, reason, kill_at: now.plus(grace), left_at: None };
@@ -252,12 +258,13 @@ impl Workload {
             // Asking again for what runs already keeps the token that people use.
             let keep = wanted && next.jupyter.wanted && next.jupyter.error.is_none();
             if !keep {
-                next.jupyter = super::Jupyter { wanted, sealed_token, ..super::Jupyter::default() };
+                next.jupyter =
+                    super::Jupyter { wanted, sealed_token, asked: next.version, ..super::Jupyter::default() };
             }
         }))
     }
 
-    /// Lets somebody in by their keys at GitHub; they are fetched once.
+    /// Lets somebody in by their keys at GitHub; of somebody who is in already, GitHub is asked again.
     ///
     /// # Errors
     /// When it is not active, or has as many users as it takes.
@@ -273,7 +280,8 @@ impl Workload {
         if people.github.len() >= policy.users_per_job && !people.github.contains_key(name) {
             return Err(Refusal::TooManyUsers(policy.users_per_job));
         }
-        people.github.insert(name.clone(), crate::job::Fetch::Wanted);
+        let before = people.github.remove(name);
+        people.github.insert(name.clone(), Fetch::asked_again(before));
         let message = format!("GitHub user '{}' was added", name.as_str());
         Ok((self.changed("user_added", message, self.owner.as_str(), now, |_| {}), people))
     }
@@ -362,21 +370,17 @@ impl Workload {
             return Due::Nothing;
         }
         let overdue = self.deadline().is_some_and(|deadline| now >= deadline);
-        let change = match self.state {
-            State::Ended => None,
-            State::Draining => return Due::Reconcile,
-            State::Placed if !overdue => return Due::Launch,
-            State::Queued => {
-                let why = "it waited for GPUs for 48 hours".to_owned();
+        let change = match self.state.stage() {
+            Stage::Over => None,
+            Stage::Ending => return Due::Reconcile,
+            Stage::Launching if self.state == State::Placed && !overdue => return Due::Launch,
+            Stage::Launching => self.fail(&format!("the phase {} took too long", self.state.name()), now).ok(),
+            Stage::Waiting => {
+                let hours = policy::longest_stay(State::Queued).unwrap_or_default().as_secs() / 3600;
+                let why = format!("it waited for GPUs for {hours} hours");
                 self.end_early(Cause::Cancelled, Some(why), "cancelled", PLANE, now).ok()
             }
-            State::Active => self.active_due(now),
-            State::Placed
-            | State::Provisioning
-            | State::InstanceReady
-            | State::Installing
-            | State::ModelLoading
-            | State::HealthCheck => self.fail(&format!("the phase {} took too long", self.state.name()), now).ok(),
+            Stage::Running => self.active_due(now),
         };
         change.map_or(Due::Nothing, |change| Due::Change(Box::new(change)))
     }

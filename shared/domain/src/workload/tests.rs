@@ -247,16 +247,19 @@ fn jupyter_follows_what_is_wanted() {
     let sealed = |text: &str| Some(text.to_owned());
     let active = in_state(State::Active, 4);
     let on = active.set_jupyter(sealed("one"), after(60)).unwrap().workload;
-    let ready = Report { jupyter: JupyterState::Ready, ..report(Progress::Ready) };
+    let ready = Report { applied: on.version, jupyter: JupyterState::Ready, ..report(Progress::Ready) };
     let up = on.report(&ready, after(61)).changes.remove(0).workload;
     assert!(up.jupyter.ready);
     // Asking again keeps the token that people use; after a failure it is a new start.
     assert_eq!(up.set_jupyter(sealed("two"), after(62)).unwrap().workload.jupyter, up.jupyter);
-    let failed = Report { jupyter: JupyterState::Failed { error: "no pip".to_owned() }, ..report(Progress::Ready) };
+    let failed = Report { jupyter: JupyterState::Failed { error: "no pip".to_owned() }, ..ready.clone() };
     let down = up.report(&failed, after(63)).changes.remove(0).workload;
     assert_eq!(down.jupyter.error.as_deref(), Some("no pip"));
     let again = down.set_jupyter(sealed("two"), after(64)).unwrap().workload;
-    assert_eq!((again.jupyter.sealed_token, again.jupyter.error), (sealed("two"), None));
+    assert_eq!((again.jupyter.sealed_token.clone(), again.jupyter.error.clone()), (sealed("two"), None));
+    // What the agent says of the one that failed is no news of the one that it has not begun to start.
+    assert!(again.report(&failed, after(65)).changes.is_empty());
+    assert!(!again.report(&Report { applied: again.version, ..failed }, after(65)).changes.is_empty());
     // A report that was under way while it was switched off says nothing.
     let off = up.set_jupyter(None, after(65)).unwrap().workload;
     assert!(off.report(&ready, after(66)).changes.is_empty());

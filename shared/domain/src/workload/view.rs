@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Workload;
-use crate::lifecycle::{Cause, State};
+use crate::lifecycle::{Cause, Stage, State};
 
 /// A job's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,17 +23,11 @@ pub enum JobStatus {
     Failed,
 }
 
-/// Every status.
-pub const STATUSES: [JobStatus; 6] = [
-    JobStatus::Queued,
-    JobStatus::Preparing,
-    JobStatus::Active,
-    JobStatus::Expired,
-    JobStatus::Cancelled,
-    JobStatus::Failed,
-];
-
 impl JobStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Preparing, Self::Active, Self::Expired, Self::Cancelled, Self::Failed];
+
     /// The name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -56,21 +50,13 @@ impl JobStatus {
     /// The status that a state shows as; `cause` is what ended it.
     #[must_use]
     pub const fn of(state: State, cause: Option<Cause>) -> Self {
-        match (state, cause) {
-            (State::Queued, _) => Self::Queued,
-            (
-                State::Placed
-                | State::Provisioning
-                | State::InstanceReady
-                | State::Installing
-                | State::ModelLoading
-                | State::HealthCheck,
-                _,
-            ) => Self::Preparing,
-            (State::Active | State::Draining, _) => Self::Active,
-            (State::Ended, Some(Cause::Expired | Cause::Completed | Cause::Idle)) => Self::Expired,
-            (State::Ended, Some(Cause::Cancelled)) => Self::Cancelled,
-            (State::Ended, Some(Cause::Failed | Cause::Preempted) | None) => Self::Failed,
+        match (state.stage(), cause) {
+            (Stage::Waiting, _) => Self::Queued,
+            (Stage::Launching, _) => Self::Preparing,
+            (Stage::Running | Stage::Ending, _) => Self::Active,
+            (Stage::Over, Some(Cause::Expired | Cause::Completed | Cause::Idle)) => Self::Expired,
+            (Stage::Over, Some(Cause::Cancelled)) => Self::Cancelled,
+            (Stage::Over, Some(Cause::Failed | Cause::Preempted) | None) => Self::Failed,
         }
     }
 }

@@ -42,37 +42,35 @@ pub struct Session {
 }
 
 /// Everything that is written together with one or more changes of a workload.
-#[derive(Clone, Debug)]
-pub struct Write<'a> {
-    /// What was decided, one change upon the other; never empty.
-    pub changes: &'a [Change],
+#[derive(Clone, Debug, Default)]
+pub struct Write {
+    /// What was decided, one change upon the other.
+    pub changes: Vec<Change>,
     /// Sealed particulars, at a submit.
-    pub particulars: Option<&'a str>,
+    pub particulars: Option<String>,
     /// Who may come in, where that changes.
-    pub people: Option<&'a People>,
+    pub people: Option<People>,
     /// The idempotency key that the request claims.
-    pub claim: Option<&'a Claim>,
+    pub claim: Option<Claim>,
     /// The attempt that begins.
-    pub attempt: Option<&'a NewAttempt>,
+    pub attempt: Option<NewAttempt>,
     /// The session that begins.
-    pub session: Option<&'a Session>,
+    pub session: Option<Session>,
     /// How many live workloads the owner may have, at a submit.
-    pub most_live: u32,
+    pub most_live: Option<u32>,
 }
 
-impl<'a> Write<'a> {
-    /// These changes and nothing else.
+impl Write {
+    /// This change and nothing else.
     #[must_use]
-    pub fn of(changes: &'a [Change]) -> Self {
-        Self {
-            changes,
-            particulars: None,
-            people: None,
-            claim: None,
-            attempt: None,
-            session: None,
-            most_live: u32::MAX,
-        }
+    pub fn of(change: Change) -> Self {
+        Self { changes: vec![change], ..Self::default() }
+    }
+
+    /// The workload as it is when this is written; `None` when nothing is to be written.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Workload> {
+        self.changes.last().map(|change| &change.workload)
     }
 }
 
@@ -82,17 +80,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Moved`] when it is not; [`StoreError::Claimed`], [`StoreError::NoRoom`] and [`StoreError::TooManyJobs`] when one of
     /// the other rows objects. Nothing is written then.
-    pub async fn write(&self, write: &Write<'_>) -> Result<(), StoreError> {
+    pub async fn write(&self, write: &Write) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (write.changes.first(), write.changes.last()) else { return Ok(()) };
         let workload = &last.workload;
         let pk = partition(&workload.tenant, workload.id);
         let mut transaction = self.transaction();
         // The claim comes first: a repeated request is told so even where the state would refuse it by now.
-        if let Some(claim) = write.claim {
+        if let Some(claim) = &write.claim {
             claim.add_to(&mut transaction)?;
         }
-        put_workload(&mut transaction, &pk, first.workload.version - 1, workload)?;
-        for change in write.changes {
+        let next_look = last.entry.at.plus(policy::LOOK_AGAIN);
+        put_workload(&mut transaction, &pk, first.workload.version - 1, (workload, next_look))?;
+        for change in &write.changes {
             put_event(&mut transaction, &pk, &change.entry, change.outbox.as_ref())?;
         }
         let begun = first.workload.version == 1;
@@ -100,7 +99,7 @@ impl Store {
         count_owner(&mut transaction, from, workload, write.most_live)?;
         capacity::account(&mut transaction, from, workload)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
-        transaction.commit().await?.written().map_err(|error| Claim::judged(write.claim, error))
+        transaction.commit().await?.written().map_err(|error| Claim::judged(write.claim.as_ref(), error))
     }
 }
 
@@ -141,7 +140,7 @@ fn put_workload(
     transaction: &mut Transaction<'_>,
     pk: &str,
     before: u64,
-    workload: &Workload,
+    (workload, next_look): (&Workload, Timestamp),
 ) -> Result<(), StoreError> {
     let mut item = row((pk, WORKLOAD), workload)?;
     let listing = format!("{:015}#{}", workload.created_at.millis(), workload.id);
@@ -150,6 +149,8 @@ fn put_workload(
     match workload.due_at() {
         Some(due) => {
             item.insert("due_pk".to_owned(), text(DUE_NOW));
+            // What runs is looked at now and then even when nothing is due, in case that it went away and nobody said so.
+            let due = if workload.state == State::Active { due.min(next_look) } else { due };
             item.insert("due_at".to_owned(), millis(due));
         }
         None => expire(&mut item, workload.since),
@@ -161,7 +162,7 @@ fn put_workload(
     transaction.put(Guard::Version, Table::Workloads, item, Some(("version = :before", &values)))
 }
 
-/// Ended workloads are history, and history is kept for a time.
+/// Rows that are history from now on, or are garbage when their workload has ended, which it has long before they go: kept for a time.
 pub(super) fn expire(item: &mut Item, ended: Timestamp) {
     item.insert("ttl".to_owned(), number(ended.plus(policy::HISTORY_TTL).seconds()));
 }
@@ -194,12 +195,13 @@ fn count_owner(
     transaction: &mut Transaction<'_>,
     from: Option<State>,
     workload: &Workload,
-    most_live: u32,
+    most_live: Option<u32>,
 ) -> Result<(), StoreError> {
     let pk = owner_partition(&workload.tenant, &workload.owner);
     let key = (pk.as_str(), "counts");
     if from.is_none() {
-        let values = [(":one", number(1)), (":most", number(most_live)), (":pk", text(&*pk)), (":sk", text("~"))];
+        let most = most_live.ok_or_else(|| StoreError::Broken("a submit names no limit".to_owned()))?;
+        let values = [(":one", number(1)), (":most", number(most)), (":pk", text(&*pk)), (":sk", text("~"))];
         let below = Some("attribute_not_exists(live) OR live < :most");
         let add = ("SET list_pk = :pk, list_sk = :sk ADD live :one", below);
         return transaction.update(Guard::Limit, Table::Workloads, key, add, &values);
@@ -222,7 +224,7 @@ fn put_cold_parts(
     transaction: &mut Transaction<'_>,
     pk: &str,
     workload: &Workload,
-    write: &Write<'_>,
+    write: &Write,
 ) -> Result<(), StoreError> {
     let cold = |sk: &str, mut item: Item| {
         item.insert("pk".to_owned(), text(pk));
@@ -230,23 +232,22 @@ fn put_cold_parts(
         expire(&mut item, workload.since);
         item
     };
-    if let Some(sealed) = write.particulars {
-        let item = Item::from([("sealed".to_owned(), text(sealed))]);
+    if let Some(sealed) = &write.particulars {
+        let item = Item::from([("sealed".to_owned(), text(sealed.as_str()))]);
         transaction.put(Guard::Version, Table::Workloads, cold(PARTICULARS, item), None)?;
     }
-    if let Some(people) = write.people {
+    if let Some(people) = &write.people {
         let item = row((pk, PEOPLE), people)?;
         transaction.put(Guard::Version, Table::Workloads, cold(PEOPLE, item), None)?;
     }
-    let holder =
-        AgentKey { tenant: workload.tenant.clone(), workload: workload.id, attempt: workload.attempt, spent_on: None };
-    if let Some(attempt) = write.attempt {
+    let holder = AgentKey::new(&workload.tenant, workload.id, workload.attempt);
+    if let Some(attempt) = &write.attempt {
         let kept = AttemptRow { number: workload.attempt, sealed_token: attempt.sealed_token.clone() };
         transaction.put(Guard::Version, Table::Workloads, cold(ATTEMPT, row((pk, ATTEMPT), &kept)?), None)?;
         let key = KeyRow { holder: Holder::Enroll(holder.clone()), expires_at: attempt.until, revoked_at: None };
         key.add_to(transaction, &attempt.token)?;
     }
-    if let Some(session) = write.session {
+    if let Some(session) = &write.session {
         spend(transaction, &session.token, &session.session)?;
         let key = KeyRow { holder: Holder::Session(holder), expires_at: session.until, revoked_at: None };
         key.add_to(transaction, &session.session)?;
