@@ -15,16 +15,10 @@ use domain::{
     policy::Policy,
 };
 use store::{Plane, Pool, Settings, Store, embedded::Embedded};
-use utoipa_axum::router::OpenApiRouter;
 use web::serve::{Front, Hosts};
 
 /// The admin's token in every test.
 pub(crate) const ADMIN: &str = "an admin token that is long enough for anybody";
-
-/// Every surface's routes, in the order of the API document.
-pub(crate) fn surfaces() -> Vec<OpenApiRouter<Plane>> {
-    vec![meta::routes(), auth::routes(), keys::routes(), jobs::routes(), cluster::routes(), agent_api::routes()]
-}
 
 /// What tests run with: two nodes with eight H100s, one with four A10Gs.
 pub(crate) fn settings() -> Settings {
@@ -61,7 +55,7 @@ pub(crate) async fn plane(world: &World) -> (Plane, Embedded) {
 pub(crate) fn router(plane: &Plane) -> axum::Router {
     web::serve::router(
         plane.clone(),
-        surfaces(),
+        web::serve::mount(plane.settings.version, slipway::surfaces()),
         Front { hosts: Hosts::Loopback, cors_origins: vec!["https://console.example".into()] },
     )
 }

@@ -38,8 +38,7 @@ pub(crate) struct Operation {
 impl Operation {
     /// The name of its file in `events/`, of its function and of its handler.
     pub(crate) fn pascal(&self) -> String {
-        let word = |word: &str| word[..1].to_uppercase() + &word[1..];
-        self.id.split('_').map(word).collect()
+        web::surface::function_name(&self.id)
     }
 
     pub(crate) fn is_on_a_job(&self) -> bool {
@@ -56,7 +55,7 @@ impl Operation {
 
 /// The document, as it is served and committed.
 pub(crate) fn document() -> String {
-    let (_, document) = web::serve::surfaces(env!("CARGO_PKG_VERSION"), super::surfaces());
+    let (_, document) = web::serve::mount(env!("CARGO_PKG_VERSION"), slipway::surfaces());
     document.0.to_string()
 }
 

@@ -5,7 +5,7 @@ use domain::agent::Bye;
 use serde::{Deserialize, Serialize};
 use store::workloads::Write;
 use utoipa::ToSchema;
-use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
+use web::{AgentCaller, DetailRefusals, Error, Input, Plane, body::Plain};
 
 use crate::desired::{in_session, present};
 
@@ -29,7 +29,7 @@ pub(crate) struct Goodbye {
 /// Say that nothing of the job runs any more. The fleet is asked before its GPUs are given to others.
 #[utoipa::path(post, path = "/agent/v1/bye", tag = "agent", security(("agent" = [])),
     request_body(content = ByeBody, example = json!({"reason": "stopped"})),
-    responses((status = 200, description = "Goodbye.", body = Goodbye), Refusals))]
+    responses((status = 200, description = "Goodbye.", body = Goodbye), DetailRefusals))]
 pub(crate) async fn agent_bye(
     State(plane): State<Plane>,
     agent: AgentCaller,

@@ -14,7 +14,7 @@ use store::{
     workloads::{Awaited, Purpose, Session, Write, sealed_with},
 };
 use utoipa::ToSchema;
-use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
+use web::{AgentCaller, DetailRefusals, Error, Input, Plane, body::Plain};
 
 use crate::desired::{SESSION_TTL, present, synced};
 
@@ -31,7 +31,7 @@ impl Input for EnrollBody {
 /// Begin a node's session. Repeating it with the same session is answered like the first time.
 #[utoipa::path(post, path = "/agent/v1/enroll", tag = "agent", security(("agent" = [])),
     request_body(content = EnrollBody, example = json!({ "session": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "version": "0.1.0" })),
-    responses((status = 200, description = "What to run, and what should be true on the node.", body = Object), Refusals))]
+    responses((status = 200, description = "What to run, and what should be true on the node.", body = Object), DetailRefusals))]
 pub(crate) async fn agent_enroll(
     State(plane): State<Plane>,
     agent: AgentCaller,

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use domain::agent::LogBatch;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
+use web::{AgentCaller, DetailRefusals, Error, Input, Plane, body::Plain};
 
 use crate::desired::{in_session, served};
 
@@ -27,7 +27,7 @@ pub(crate) struct Kept {
 /// Keep a batch of the job's log. One that is kept already is answered like the first time.
 #[utoipa::path(post, path = "/agent/v1/logs", tag = "agent", security(("agent" = [])),
     request_body(content = LogBody, example = json!({ "sequence": 1, "lines": [{"at": "2026-01-20T18:00:05Z", "stream": "stdout", "text": "epoch 1"}] })),
-    responses((status = 200, description = "It is kept.", body = Kept), Refusals))]
+    responses((status = 200, description = "It is kept.", body = Kept), DetailRefusals))]
 pub(crate) async fn agent_logs(
     State(plane): State<Plane>,
     agent: AgentCaller,

@@ -12,7 +12,7 @@ use store::{
     workloads::{Awaited, Write},
 };
 use utoipa::ToSchema;
-use web::{AgentCaller, Error, Input, Plane, Refusals, body::Plain};
+use web::{AgentCaller, DetailRefusals, Error, Input, Plane, body::Plain};
 
 use crate::{
     agent_enroll::launch_goes_on,
@@ -32,7 +32,7 @@ impl Input for ReportBody {
 /// Report how the node is, and learn what should be true on it.
 #[utoipa::path(post, path = "/agent/v1/sync", tag = "agent", security(("agent" = [])),
     request_body(content = ReportBody, example = json!({ "applied": 7, "progress": "ready", "main": {"state": "running"}, "jupyter": {"state": "off"}, "notes": [], "next_session": null })),
-    responses((status = 200, description = "What should be true on the node, if that changed.", body = Object), Refusals))]
+    responses((status = 200, description = "What should be true on the node, if that changed.", body = Object), DetailRefusals))]
 pub(crate) async fn agent_sync(
     State(plane): State<Plane>,
     agent: AgentCaller,

@@ -6,15 +6,15 @@ mod agent_logs;
 mod agent_sync;
 mod desired;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
-use web::Plane;
+use utoipa_axum::routes;
+use web::{Surface, dialect::detail};
 
 /// Every operation of this surface.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Plane> {
-    OpenApiRouter::new()
-        .routes(routes!(agent_enroll::agent_enroll))
-        .routes(routes!(agent_sync::agent_sync))
-        .routes(routes!(agent_logs::agent_logs))
-        .routes(routes!(agent_bye::agent_bye))
+pub fn surface() -> Surface {
+    Surface::new("agent-api", detail)
+        .operation(routes!(agent_enroll::agent_enroll))
+        .operation(routes!(agent_sync::agent_sync))
+        .operation(routes!(agent_logs::agent_logs))
+        .operation(routes!(agent_bye::agent_bye))
 }

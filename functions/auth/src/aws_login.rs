@@ -10,7 +10,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{Error, Input, Plane, Refusals, body::Plain};
+use web::{DetailRefusals, Error, Input, Plane, body::Plain};
 
 /// Temporary AWS credentials. They are used for one question to STS, and neither kept nor logged.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -55,7 +55,7 @@ pub(crate) struct LoggedIn {
 
 /// Exchange AWS credentials for an API key.
 #[utoipa::path(post, path = "/v1/auth/aws-login", tag = "auth", request_body = AwsLogin,
-    responses((status = 200, description = "A key that is good for a few hours.", body = LoggedIn), Refusals))]
+    responses((status = 200, description = "A key that is good for a few hours.", body = LoggedIn), DetailRefusals))]
 pub(crate) async fn aws_login(
     State(plane): State<Plane>,
     Plain(login): Plain<AwsLogin>,

@@ -2,11 +2,11 @@
 
 mod aws_login;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
-use web::Plane;
+use utoipa_axum::routes;
+use web::{Surface, dialect::detail};
 
 /// Every operation of this surface.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Plane> {
-    OpenApiRouter::new().routes(routes!(aws_login::aws_login))
+pub fn surface() -> Surface {
+    Surface::new("auth", detail).operation(routes!(aws_login::aws_login))
 }

@@ -7,7 +7,7 @@ use domain::Timestamp;
 use serde::Serialize;
 use store::capacity::PoolView;
 use utoipa::ToSchema;
-use web::{Error, Member, Plane, Refusals};
+use web::{DetailRefusals, Error, Member, Plane};
 
 use crate::view::{GpuType, by_type, pools};
 
@@ -32,7 +32,7 @@ pub(crate) struct ClusterStatus {
 
 /// Get overall cluster status and statistics.
 #[utoipa::path(get, path = "/v1/cluster/status", tag = "cluster", security(("user_key" = [])),
-    responses((status = 200, description = "The ledger as it is now.", body = ClusterStatus), Refusals))]
+    responses((status = 200, description = "The ledger as it is now.", body = ClusterStatus), DetailRefusals))]
 pub(crate) async fn get_cluster_status(
     State(plane): State<Plane>,
     _member: Member,

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use domain::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-use web::{Error, Member, Plane, Refusals};
+use web::{DetailRefusals, Error, Member, Plane};
 
 use crate::view::{GpuType, by_type, pools};
 
@@ -21,7 +21,7 @@ pub(crate) struct Availability {
 
 /// Get current GPU availability across all GPU types.
 #[utoipa::path(get, path = "/v1/gpu/availability", tag = "cluster", security(("user_key" = [])),
-    responses((status = 200, description = "The ledger as it is now.", body = Availability), Refusals))]
+    responses((status = 200, description = "The ledger as it is now.", body = Availability), DetailRefusals))]
 pub(crate) async fn get_gpu_availability(
     State(plane): State<Plane>,
     _member: Member,

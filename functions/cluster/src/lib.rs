@@ -4,13 +4,13 @@ mod get_cluster_status;
 mod get_gpu_availability;
 mod view;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
-use web::Plane;
+use utoipa_axum::routes;
+use web::{Surface, dialect::detail};
 
 /// Every operation of this surface.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Plane> {
-    OpenApiRouter::new()
-        .routes(routes!(get_gpu_availability::get_gpu_availability))
-        .routes(routes!(get_cluster_status::get_cluster_status))
+pub fn surface() -> Surface {
+    Surface::new("cluster", detail)
+        .operation(routes!(get_gpu_availability::get_gpu_availability))
+        .operation(routes!(get_cluster_status::get_cluster_status))
 }

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use domain::names::GithubName;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use web::{Command, Error, Id, Input, Member, Plane, Refusals};
+use web::{Command, DetailRefusals, Error, Id, Input, Member, Plane};
 
 use crate::{
     action::{ActionAccepted, Effect, Wording, perform_on_people},
@@ -29,7 +29,7 @@ impl Input for NewUser {
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/users", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."), ("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
     request_body = NewUser,
-    responses((status = 200, description = "The keys are being fetched; the job's events say what came of it.", body = ActionAccepted), Refusals))]
+    responses((status = 200, description = "The keys are being fetched; the job's events say what came of it.", body = ActionAccepted), DetailRefusals))]
 pub(crate) async fn add_user(
     State(plane): State<Plane>,
     member: Member,

@@ -1,7 +1,7 @@
 //! `POST /v1/jobs/{job_id}/jupyter/disable`
 
 use axum::{Json, extract::State};
-use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
+use web::{Command, DetailRefusals, Error, Id, Member, Nothing, Plane};
 
 use crate::{
     action::{ActionAccepted, Effect, Wording, perform},
@@ -11,7 +11,7 @@ use crate::{
 /// Disable Jupyter Lab for a running job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/jupyter/disable", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."), ("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
-    responses((status = 200, description = "It is stopped.", body = ActionAccepted), Refusals))]
+    responses((status = 200, description = "It is stopped.", body = ActionAccepted), DetailRefusals))]
 pub(crate) async fn disable_jupyter(
     State(plane): State<Plane>,
     member: Member,

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use domain::{TenantId, WorkloadId};
 use store::workloads::{Purpose, sealed_with};
-use web::{Command, Error, Id, Member, Nothing, OfWorkload, Plane, Refusals};
+use web::{Command, DetailRefusals, Error, Id, Member, Nothing, OfWorkload, Plane};
 
 use crate::{
     action::{ActionAccepted, Effect, Wording, perform},
@@ -13,7 +13,7 @@ use crate::{
 /// Enable Jupyter Lab for a running job.
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/jupyter/enable", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."), ("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
-    responses((status = 200, description = "It is started; the job's `jupyter_url` is there when it answers.", body = ActionAccepted), Refusals))]
+    responses((status = 200, description = "It is started; the job's `jupyter_url` is there when it answers.", body = ActionAccepted), DetailRefusals))]
 pub(crate) async fn enable_jupyter(
     State(plane): State<Plane>,
     member: Member,

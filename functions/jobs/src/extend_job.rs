@@ -5,7 +5,7 @@ use domain::job::Hours;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
-use web::{Command, Error, Id, Input, Member, Plane, Refusals};
+use web::{Command, DetailRefusals, Error, Id, Input, Member, Plane};
 
 use crate::{
     action::{ActionAccepted, Effect, Wording, perform},
@@ -30,7 +30,7 @@ impl Input for Extension {
 #[utoipa::path(post, path = "/v1/jobs/{job_id}/extend", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."), ("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
     request_body = Extension,
-    responses((status = 200, description = "It ends so much later.", body = ActionAccepted), Refusals))]
+    responses((status = 200, description = "It ends so much later.", body = ActionAccepted), DetailRefusals))]
 pub(crate) async fn extend_job(
     State(plane): State<Plane>,
     member: Member,

@@ -1,14 +1,14 @@
 //! `GET /v1/jobs/{job_id}`
 
 use axum::{Json, extract::State};
-use web::{Error, Id, Member, Plane, Refusals, act};
+use web::{DetailRefusals, Error, Id, Member, Plane, act};
 
 use crate::{id::JobId, view::Job};
 
 /// Get detailed information about a specific job.
 #[utoipa::path(get, path = "/v1/jobs/{job_id}", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job.")),
-    responses((status = 200, description = "The job as it is now.", body = Job), Refusals))]
+    responses((status = 200, description = "The job as it is now.", body = Job), DetailRefusals))]
 pub(crate) async fn get_job(
     State(plane): State<Plane>,
     member: Member,

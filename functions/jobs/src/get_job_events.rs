@@ -5,7 +5,7 @@ use axum::{Json, extract::State};
 use domain::{WorkloadId, timeline::Entry};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use web::{Checked, Error, Id, Member, Plane, Refusals, act};
+use web::{Checked, DetailRefusals, Error, Id, Member, Plane, act};
 
 /// From where on.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -59,7 +59,7 @@ impl From<Entry> for Event {
 /// The job's timeline: each phase of its launch, and everything that happened to it since, with times.
 #[utoipa::path(get, path = "/v1/jobs/{job_id}/events", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."), After),
-    responses((status = 200, description = "What happened, oldest first.", body = Events), Refusals))]
+    responses((status = 200, description = "What happened, oldest first.", body = Events), DetailRefusals))]
 pub(crate) async fn get_job_events(
     State(plane): State<Plane>,
     member: Member,

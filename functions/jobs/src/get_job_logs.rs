@@ -20,7 +20,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use store::workloads::LogBatchRow;
 use utoipa::{IntoParams, ToSchema};
-use web::{Checked, Error, Id, Member, Plane, Problem, Refusals, act};
+use web::{Checked, DetailRefusals, Error, Id, Member, Plane, Problem, act};
 
 /// Which part of the log, and whether to stay for more.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -78,7 +78,7 @@ impl From<LogLine> for Line {
 #[utoipa::path(get, path = "/v1/jobs/{job_id}/logs", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."), Wanted,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event.")),
-    responses((status = 200, description = "The end of the log, or a stream of it.", content((Logs = "application/json"), (String = "text/event-stream"))), Refusals))]
+    responses((status = 200, description = "The end of the log, or a stream of it.", content((Logs = "application/json"), (String = "text/event-stream"))), DetailRefusals))]
 pub(crate) async fn get_job_logs(
     State(plane): State<Plane>,
     member: Member,

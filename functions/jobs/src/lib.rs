@@ -15,22 +15,22 @@ mod remove_user;
 mod submit_job;
 mod view;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
-use web::Plane;
+use utoipa_axum::routes;
+use web::{Surface, dialect::detail};
 
 /// Every operation of this surface.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Plane> {
-    OpenApiRouter::new()
-        .routes(routes!(submit_job::submit_job))
-        .routes(routes!(list_jobs::list_jobs))
-        .routes(routes!(get_job::get_job))
-        .routes(routes!(cancel_job::cancel_job))
-        .routes(routes!(extend_job::extend_job))
-        .routes(routes!(enable_jupyter::enable_jupyter))
-        .routes(routes!(disable_jupyter::disable_jupyter))
-        .routes(routes!(add_user::add_user))
-        .routes(routes!(remove_user::remove_user))
-        .routes(routes!(get_job_logs::get_job_logs))
-        .routes(routes!(get_job_events::get_job_events))
+pub fn surface() -> Surface {
+    Surface::new("jobs", detail)
+        .operation(routes!(submit_job::submit_job))
+        .operation(routes!(list_jobs::list_jobs))
+        .operation(routes!(get_job::get_job))
+        .operation(routes!(cancel_job::cancel_job))
+        .operation(routes!(extend_job::extend_job))
+        .operation(routes!(enable_jupyter::enable_jupyter))
+        .operation(routes!(disable_jupyter::disable_jupyter))
+        .operation(routes!(add_user::add_user))
+        .operation(routes!(remove_user::remove_user))
+        .operation(routes!(get_job_logs::get_job_logs))
+        .operation(routes!(get_job_events::get_job_events))
 }

@@ -5,7 +5,7 @@ use domain::workload::JobStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
-use web::{Checked, Error, Member, Plane, Problem, Refusals};
+use web::{Checked, DetailRefusals, Error, Member, Plane, Problem};
 
 use crate::view::Job;
 
@@ -44,7 +44,7 @@ pub(crate) struct Jobs {
 
 /// List jobs for the authenticated user with optional filtering.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", security(("user_key" = [])), params(Wanted),
-    responses((status = 200, description = "The caller's own jobs.", body = Jobs), Refusals))]
+    responses((status = 200, description = "The caller's own jobs.", body = Jobs), DetailRefusals))]
 pub(crate) async fn list_jobs(
     State(plane): State<Plane>,
     member: Member,

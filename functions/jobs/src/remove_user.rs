@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use domain::names::GithubName;
-use web::{Command, Error, Id, Member, Nothing, Plane, Refusals};
+use web::{Command, DetailRefusals, Error, Id, Member, Nothing, Plane};
 
 use crate::{
     action::{ActionAccepted, Effect, Wording, perform_on_people},
@@ -16,7 +16,7 @@ use crate::{
 #[utoipa::path(delete, path = "/v1/jobs/{job_id}/users/{github_username}", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."),
         ("github_username" = String, Path, description = "The person's name at GitHub.", example = "jeanschmidt")),
-    responses((status = 200, description = "They are out within seconds.", body = ActionAccepted), Refusals))]
+    responses((status = 200, description = "They are out within seconds.", body = ActionAccepted), DetailRefusals))]
 pub(crate) async fn remove_user(
     State(plane): State<Plane>,
     member: Member,

@@ -19,7 +19,7 @@ use store::{
     workloads::{Purpose, Write, sealed_with},
 };
 use utoipa::ToSchema;
-use web::{Command, Error, Input, Member, Plane, Refusals};
+use web::{Command, DetailRefusals, Error, Input, Member, Plane};
 
 use crate::{action::worded, enable_jupyter::new_token};
 
@@ -102,7 +102,7 @@ pub(crate) struct Submitted {
 #[utoipa::path(post, path = "/v1/jobs/submit", tag = "jobs", security(("user_key" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
     request_body = Submit,
-    responses((status = 200, description = "It is in the queue for good: nothing that happens to us loses it.", body = Submitted), Refusals))]
+    responses((status = 200, description = "It is in the queue for good: nothing that happens to us loses it.", body = Submitted), DetailRefusals))]
 pub(crate) async fn submit_job(
     State(plane): State<Plane>,
     member: Member,

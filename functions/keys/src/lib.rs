@@ -2,11 +2,11 @@
 
 mod rotate_key;
 
-use utoipa_axum::{router::OpenApiRouter, routes};
-use web::Plane;
+use utoipa_axum::routes;
+use web::{Surface, dialect::detail};
 
 /// Every operation of this surface.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Plane> {
-    OpenApiRouter::new().routes(routes!(rotate_key::rotate_key))
+pub fn surface() -> Surface {
+    Surface::new("keys", detail).operation(routes!(rotate_key::rotate_key))
 }

@@ -9,7 +9,7 @@ use domain::{
 };
 use serde::Serialize;
 use utoipa::ToSchema;
-use web::{Command, Error, Member, Nothing, Plane, Refusals};
+use web::{Command, DetailRefusals, Error, Member, Nothing, Plane};
 
 /// A new key, shown this once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -30,7 +30,7 @@ pub(crate) struct Rotated {
 /// Generate a new API key with a fresh TTL. The old key stops at once.
 #[utoipa::path(post, path = "/v1/keys/rotate", tag = "keys", security(("user_key" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "With the new key a repetition is refused with 409, since the answer held a secret. The old key opens nothing any more: if the answer was lost, log in again.")),
-    responses((status = 200, description = "The new key.", body = Rotated), Refusals))]
+    responses((status = 200, description = "The new key.", body = Rotated), DetailRefusals))]
 pub(crate) async fn rotate_key(
     State(plane): State<Plane>,
     member: Member,

@@ -5,18 +5,18 @@ mod get_api_info;
 mod get_health;
 
 use axum::routing::get;
-use utoipa_axum::{router::OpenApiRouter, routes};
-use web::Plane;
+use utoipa_axum::routes;
+use web::{Surface, dialect::detail};
 
 /// Every operation of this surface, and the pages that show the API document.
 #[must_use]
-pub fn routes() -> OpenApiRouter<Plane> {
-    OpenApiRouter::new()
-        .routes(routes!(get_api_info::get_api_info))
-        .routes(routes!(get_health::get_health))
-        .routes(routes!(docs::get_openapi))
-        .route("/docs", get(docs::swagger_index))
-        .route("/docs/", get(docs::swagger_file))
-        .route("/docs/{*file}", get(docs::swagger_file))
-        .route("/redoc", get(docs::redoc))
+pub fn surface() -> Surface {
+    Surface::new("meta", detail)
+        .operation(routes!(get_api_info::get_api_info))
+        .operation(routes!(get_health::get_health))
+        .operation(routes!(docs::get_openapi))
+        .page("/docs", get(docs::swagger_index))
+        .page("/docs/", get(docs::swagger_file))
+        .page("/docs/{*file}", get(docs::swagger_file))
+        .page("/redoc", get(docs::redoc))
 }

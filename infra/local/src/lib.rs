@@ -26,5 +26,5 @@ mod work;
 
 pub use cli::main;
 pub use error::StartError;
-pub use run::Local;
+pub use run::{Local, surfaces};
 pub use settings::Settings;

@@ -12,7 +12,10 @@ use cloud::{Clock, Ids, KeyVault, OsIds, Ports, Queue, SystemClock};
 use domain::{PoolId, Secret, policy::Policy};
 use store::{Plane, Pool, Store, embedded::Embedded};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use web::serve::{Front, Hosts};
+use web::{
+    Surface,
+    serve::{Front, Hosts},
+};
 
 use crate::{
     StartError,
@@ -229,11 +232,16 @@ fn front(settings: &Settings, address: SocketAddr) -> Front {
     Front { hosts, cors_origins: settings.cors_origins.clone() }
 }
 
+/// Every surface, in the order of the API document.
+#[must_use]
+pub fn surfaces() -> Vec<Surface> {
+    vec![meta::surface(), auth::surface(), keys::surface(), jobs::surface(), cluster::surface(), agent_api::surface()]
+}
+
 /// Answers until it is told to close.
 fn serve(listener: TcpListener, plane: Plane, front: Front) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let surfaces =
-        vec![meta::routes(), auth::routes(), keys::routes(), jobs::routes(), cluster::routes(), agent_api::routes()];
-    let router = web::serve::router(plane, surfaces, front);
+    let routes = web::serve::mount(plane.settings.version, surfaces());
+    let router = web::serve::router(plane, routes, front);
     let listener = listener.tap_io(|stream| {
         // Small answers should not wait for each other.
         if let Err(error) = stream.set_nodelay(true) {

@@ -1,7 +1,7 @@
 //! The ports: what the control plane asks of the world, in the domain's words.
 //!
 //! Every effect outside the tables goes through one of these traits. The `aws-*` crates implement them over AWS, `infra/local`
-//! over one machine, and [`sim`] as one deterministic state machine with virtual time and faults.
+//! over one machine, and `sim` (a feature) as one deterministic state machine with virtual time and faults.
 
 pub mod clock;
 pub mod fleet;
@@ -10,6 +10,7 @@ pub mod ids;
 pub mod launches;
 pub mod people;
 pub mod queue;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod vault;
 

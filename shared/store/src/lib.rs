@@ -1,7 +1,7 @@
 //! State, in DynamoDB, concretely.
 //!
 //! **Invariant:** this is the only crate that contains a table's name, a key or an expression. There is no repository trait and no
-//! in-memory twin: locally and in every test the SDK's HTTP connector is replaced by an embedded DynamoDB ([`embedded`]).
+//! in-memory twin: locally and in every test the SDK's HTTP connector is replaced by an embedded DynamoDB (`embedded`, a feature).
 //!
 //! The rules, for every table:
 //! - the tenant begins every key of a row that a tenant owns, and a caller's tenant comes from its credential alone;
@@ -10,10 +10,12 @@
 //! - a transaction carries a write id, so that a repetition after a lost answer finds its own work and says so.
 
 pub mod capacity;
+#[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
 pub mod identities;
 mod items;
+#[cfg(feature = "embedded")]
 pub mod mailbox;
 pub mod plane;
 mod requests;

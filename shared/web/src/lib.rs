@@ -13,12 +13,14 @@ pub mod id;
 pub mod openapi;
 pub mod query;
 pub mod serve;
+pub mod surface;
 
 pub use act::act;
 pub use body::{Command, Input, Nothing};
 pub use caller::{AgentCaller, Member};
 pub use error::{Error, Problem};
 pub use id::{Id, Identified, OfWorkload};
-pub use openapi::{Document, Refusals};
+pub use openapi::{DetailRefusals, Document};
 pub use query::Checked;
 pub use store::Plane;
+pub use surface::Surface;

@@ -14,6 +14,15 @@ use utoipa::{
 #[derive(Clone, Debug)]
 pub struct Document(pub Arc<str>);
 
+impl Document {
+    /// The document as it is served and committed.
+    pub(crate) fn of(api: &Api) -> Self {
+        let mut text = api.to_pretty_json().unwrap_or_default();
+        text.push('\n');
+        Self(text.into())
+    }
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -80,9 +89,9 @@ pub struct Wrong {
 
 /// The refusals that every operation of the GPU-jobs dialect can give, for `responses(...)`.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusals;
+pub struct DetailRefusals;
 
-impl IntoResponses for Refusals {
+impl IntoResponses for DetailRefusals {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let refusals = [
             ("400", "Something about the input is wrong: what, and where."),

@@ -17,7 +17,7 @@ use tower_http::{
 use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Document, Error, dialect, openapi};
+use crate::{Document, Error, Surface, dialect, openapi};
 
 /// Which `Host` names are answered. A web page that rebinds its own name to our address still sends its own name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,19 +53,17 @@ pub struct Front {
     pub cors_origins: Vec<String>,
 }
 
-/// The routes and the API document of several surfaces together.
-pub fn surfaces(version: &str, surfaces: Vec<OpenApiRouter<Plane>>) -> (Router<Plane>, Document) {
+/// The routes of several surfaces together, and their API document.
+#[must_use]
+pub fn mount(version: &str, surfaces: Vec<Surface>) -> (Router<Plane>, Document) {
     let all = OpenApiRouter::with_openapi(openapi::base(version));
-    let (router, api) = surfaces.into_iter().fold(all, OpenApiRouter::merge).split_for_parts();
-    let mut text = api.to_pretty_json().unwrap_or_default();
-    text.push('\n');
-    (router, Document(text.into()))
+    let (router, api) = surfaces.into_iter().map(Surface::router).fold(all, OpenApiRouter::merge).split_for_parts();
+    (router, Document::of(&api))
 }
 
-/// Everything that answers HTTP, in one router.
-pub fn router(plane: Plane, parts: Vec<OpenApiRouter<Plane>>, front: Front) -> Router {
-    let (router, document) = surfaces(plane.settings.version, parts);
-    router
+/// Everything that answers HTTP, in one router, around `routes`.
+pub fn router(plane: Plane, (routes, document): (Router<Plane>, Document), front: Front) -> Router {
+    routes
         .fallback(|| async { dialect::no_such_path() })
         .with_state(plane.clone())
         .layer(Extension(document))

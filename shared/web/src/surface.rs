@@ -1,0 +1,84 @@
+//! A surface: operations that share a dialect. Each can be mounted alone, which is how it becomes a function of its own.
+
+use axum::{Router, middleware::map_response, response::Response, routing::MethodRouter};
+use store::Plane;
+use utoipa::openapi::path::PathItem;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+/// How a surface words what it refuses (checklist K4).
+pub type Dialect = fn(Response) -> Response;
+
+/// The operations of one surface.
+pub struct Surface {
+    name: &'static str,
+    dialect: Dialect,
+    operations: Vec<UtoipaMethodRouter<Plane>>,
+    pages: Vec<(&'static str, MethodRouter<Plane>)>,
+}
+
+impl Surface {
+    /// A surface without operations.
+    #[must_use]
+    pub fn new(name: &'static str, dialect: Dialect) -> Self {
+        Self { name, dialect, operations: Vec::new(), pages: Vec::new() }
+    }
+
+    /// With this operation as well, as `routes!` gives it.
+    #[must_use]
+    pub fn operation(mut self, operation: UtoipaMethodRouter<Plane>) -> Self {
+        self.operations.push(operation);
+        self
+    }
+
+    /// With a page for people, which is no operation.
+    #[must_use]
+    pub fn page(mut self, path: &'static str, page: MethodRouter<Plane>) -> Self {
+        self.pages.push((path, page));
+        self
+    }
+
+    /// Its name: that of its crate, its stack and its binary.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its operations' ids, in the order of the API document.
+    #[must_use]
+    pub fn operation_ids(&self) -> Vec<String> {
+        self.operations.iter().filter_map(operation_id).collect()
+    }
+
+    /// Only the operation whose function is called `function` ([`function_name`]), without pages; `None` if there is none.
+    #[must_use]
+    pub fn only(mut self, function: &str) -> Option<Self> {
+        self.operations.retain(|operation| operation_id(operation).is_some_and(|id| function_name(&id) == function));
+        self.pages.clear();
+        (!self.operations.is_empty()).then_some(self)
+    }
+
+    /// Its routes with their part of the API document, whose refusals are worded in its dialect.
+    #[must_use]
+    pub fn router(self) -> OpenApiRouter<Plane> {
+        let router = self.operations.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::routes);
+        let pages = self.pages.into_iter().fold(Router::new(), |pages, (path, page)| pages.route(path, page));
+        let dialect = self.dialect;
+        router.merge(pages.into()).layer(map_response(move |response: Response| std::future::ready(dialect(response))))
+    }
+}
+
+/// The name of an operation's function on AWS, and of its file in `events/`: `submit_job` is `SubmitJob`.
+#[must_use]
+pub fn function_name(operation_id: &str) -> String {
+    let capital =
+        |word: &str| word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1)).collect::<String>();
+    operation_id.split('_').map(capital).collect()
+}
+
+fn operation_id((_, paths, _): &UtoipaMethodRouter<Plane>) -> Option<String> {
+    let of = |item: &PathItem| {
+        let methods = [&item.get, &item.put, &item.post, &item.delete, &item.patch];
+        methods.into_iter().flatten().find_map(|operation| operation.operation_id.clone())
+    };
+    paths.paths.values().find_map(of)
+}
