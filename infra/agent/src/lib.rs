@@ -42,7 +42,7 @@ use domain::agent::Boot;
 pub use self::{
     error::AgentError,
     gpu::{GpuSeen, gpus},
-    processes::{WORKLOAD_MARK, end_leftovers},
+    processes::{Leftovers, WORKLOAD_MARK, end_leftovers},
 };
 
 const USAGE: &str = "usage: slipway agent outer < boot.json\n       slipway agent inner --socket PATH";

@@ -156,25 +156,40 @@ pub(crate) async fn kill_workload(workload: &str) {
     tracing::warn!(workload, "some processes could not be ended");
 }
 
+/// What [`end_leftovers`] met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// How many processes were found, and told to end.
+    pub found: usize,
+    /// How many were still there when it gave up: what waits for a device does not end before that wait does.
+    pub remaining: usize,
+}
+
 /// Ends what a fleet that was killed has left behind: every process whose [`WORKLOAD_MARK`] is an id for which `is_ours` says yes,
-/// with all that descends from it. Answers how many were found. The caller's own processes are never among them, even where the
-/// caller itself runs inside somebody's job.
+/// with all that descends from it. It takes under a second, so that some may remain; the caller then asks again. The caller's own
+/// processes are never among them, even where the caller itself runs inside somebody's job.
 ///
 /// `is_ours` should know the fleet's own ids (such as "has a folder of ours"): another fleet may share the machine.
-pub fn end_leftovers(is_ours: impl Fn(&str) -> bool) -> usize {
+pub fn end_leftovers(is_ours: impl Fn(&str) -> bool) -> Leftovers {
     let own = look(Pid::this().as_raw()).and_then(|this| mark(this, WORKLOAD_MARK));
-    let mut ended = BTreeSet::new();
-    // A process can start another between our look and our signal: look until there are none.
+    let left = || marked(WORKLOAD_MARK, |value| is_ours(value) && own.as_deref() != Some(value));
+    end_all(left, || std::thread::sleep(Duration::from_millis(20)))
+}
+
+/// Kills what `left` shows. A process can start another between a look and its signal, so it looks again until there are none, but no
+/// more than twenty times.
+fn end_all(mut left: impl FnMut() -> Vec<Process>, mut pause: impl FnMut()) -> Leftovers {
+    let mut found = BTreeSet::new();
     for _attempt in 0..20 {
-        let left = marked(WORKLOAD_MARK, |value| is_ours(value) && own.as_deref() != Some(value));
-        if left.is_empty() {
-            break;
+        let processes = left();
+        if processes.is_empty() {
+            return Leftovers { found: found.len(), remaining: 0 };
         }
-        signal(&left, Signal::SIGKILL);
-        ended.extend(left.iter().map(|process| process.id));
-        std::thread::sleep(Duration::from_millis(20));
+        signal(&processes, Signal::SIGKILL);
+        found.extend(processes.iter().map(|process| process.id));
+        pause();
     }
-    ended.len()
+    Leftovers { found: found.len(), remaining: left().len() }
 }
 
 #[cfg(test)]
@@ -224,9 +239,28 @@ mod tests {
         while mark(look(i32::try_from(left.id()).unwrap()).unwrap(), WORKLOAD_MARK).as_deref() != Some(&*id) {
             std::thread::yield_now();
         }
-        assert_eq!(end_leftovers(|other| other == "somebody else's"), 0);
-        assert!(end_leftovers(|other| other == id) >= 1);
+        assert_eq!(end_leftovers(|other| other == "somebody else's"), Leftovers::default());
+        let ended = end_leftovers(|other| other == id);
+        assert!(ended.found >= 1 && ended.remaining == 0, "{ended:?}");
         assert!(!left.wait().unwrap().success());
-        assert_eq!(end_leftovers(|other| other == id), 0);
+        assert_eq!(end_leftovers(|other| other == id), Leftovers::default());
+    }
+
+    #[test]
+    fn what_does_not_end_is_told_of() {
+        // No process has such an id, so that none is signalled.
+        let stubborn = |count: i32| (0..count).map(|at| process(i32::MAX - at, 1, 1, 1)).collect::<Vec<_>>();
+        // How many there are at each look; the last one stays.
+        for (looks, found, remaining) in [
+            (vec![0], 0, 0),
+            (vec![2, 1, 0], 2, 0),
+            (vec![3], 3, 3),
+            (vec![3, 1], 3, 1),
+            ([vec![2; 20], vec![0]].concat(), 2, 0),
+        ] {
+            let mut next = looks.iter().copied().chain(std::iter::repeat(*looks.last().unwrap()));
+            let met = end_all(|| stubborn(next.next().unwrap()), || {});
+            assert_eq!(met, Leftovers { found, remaining }, "{looks:?}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use agent::Leftovers;
 use async_trait::async_trait;
 use cloud::{Clock, Fleet, FleetError, Order, PortError, Provisioned, Queue, Sighting, Tagged};
 use domain::{NodeId, TenantId, WorkloadId, workload::Address};
@@ -27,6 +28,9 @@ use crate::{
     settings::{NodeSpec, SandboxKind},
 };
 use record::{Ended, Files, Key, Record};
+
+/// The pause before what has to be done in the end is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a fleet is told about this machine and this installation.
 #[derive(Clone, Debug)]
@@ -55,6 +59,9 @@ pub(crate) struct FleetSettings {
     pub(crate) log_level: String,
 }
 
+/// Ends every process whose workload is one of those; see [`agent::end_leftovers`].
+type EndLeftovers = Arc<dyn Fn(&dyn Fn(&str) -> bool) -> Leftovers + Send + Sync>;
+
 /// The fleet; a clone is the same one.
 #[derive(Clone)]
 pub(crate) struct LocalFleet(Arc<Inner>);
@@ -64,6 +71,7 @@ struct Inner {
     files: Files,
     clock: Arc<dyn Clock>,
     queue: Arc<dyn Queue>,
+    end_leftovers: EndLeftovers,
     pods: Mutex<Pods>,
 }
 
@@ -81,7 +89,7 @@ struct Pod {
     record: Record,
     /// Tells whoever attends its agent to end it; none before the agent runs, and after it was told.
     stop: Option<oneshot::Sender<()>>,
-    /// Its agent runs, and somebody attends it.
+    /// Something of it runs, or its end has not been told and written down: somebody attends to that.
     attended: bool,
 }
 
@@ -92,23 +100,41 @@ impl LocalFleet {
         clock: Arc<dyn Clock>,
         queue: Arc<dyn Queue>,
     ) -> Result<Self, StartError> {
+        Self::over(settings, clock, queue, Arc::new(|is_ours| agent::end_leftovers(is_ours)))
+    }
+
+    fn over(
+        settings: FleetSettings,
+        clock: Arc<dyn Clock>,
+        queue: Arc<dyn Queue>,
+        end_leftovers: EndLeftovers,
+    ) -> Result<Self, StartError> {
         let files = Files { attempts: settings.attempts.clone(), pods: settings.pods.clone() };
-        let mut records = files.read(clock.now())?;
-        let left: BTreeSet<Key> = records.iter().filter(|record| record.ended.is_none()).map(Record::key).collect();
-        let ran = end_leftovers(&left);
-        for record in records.iter_mut().filter(|record| record.ended.is_none()) {
-            // What still ran has stopped just now; of the rest nobody knows when it did.
-            let at = ran.contains(&record.workload.to_string()).then(|| clock.now());
-            record.ended = Some(Ended { at });
-            record.written_at = clock.now();
-            if let Err(error) = files.wipe(record.key()) {
-                tracing::warn!(workload = %record.workload, %error, "fleet.folder_not_emptied");
+        let records = files.read(clock.now())?;
+        let live = records.iter().filter(|record| record.ended.is_none()).map(|record| record.workload.to_string());
+        let met = Met::by_ending(&end_leftovers, &live.collect());
+        let mut pods = Pods::default();
+        for mut record in records {
+            let attended = record.ended.is_none() && met.remaining.contains(&record.workload.to_string());
+            if attended {
+                // Its GPUs are in use for as long as anything of it runs; and a late order must not take it for a running one.
+                record.told_to_end = true;
+            } else if record.ended.is_none() {
+                // What still ran has stopped just now; of the rest nobody knows when it did.
+                let at = met.found.contains(&record.workload.to_string()).then(|| clock.now());
+                record.ended = Some(Ended { at });
+                record.written_at = clock.now();
+                files.tidy(record.key());
+                pods.left.push(record.key());
             }
+            pods.all.insert(record.key(), Pod { record, stop: None, attended });
         }
-        let pod = |record: Record| (record.key(), Pod { record, stop: None, attended: false });
-        let all = records.into_iter().map(pod).collect();
-        let pods = Mutex::new(Pods { all, left: left.into_iter().collect(), closing: false });
-        Ok(Self(Arc::new(Inner { settings, files, clock, queue, pods })))
+        let attended: Vec<Key> = pods.all.iter().filter(|(_, pod)| pod.attended).map(|(key, _)| *key).collect();
+        let fleet = Self(Arc::new(Inner { settings, files, clock, queue, end_leftovers, pods: Mutex::new(pods) }));
+        for key in attended {
+            tokio::spawn(Arc::clone(&fleet.0).finish(key));
+        }
+        Ok(fleet)
     }
 
     /// Tells the launcher of everything that an earlier life left and that has now ended.
@@ -122,6 +148,23 @@ impl LocalFleet {
             }
         }
         Ok(())
+    }
+
+    /// Forgets attempts that ended so long ago that nobody asks about them any more.
+    pub(crate) async fn forget_old(&self) {
+        let mut pods = self.0.pods.lock().await;
+        let now = self.0.clock.now();
+        let files = &self.0.files;
+        pods.all.retain(|_, pod| {
+            if pod.attended || !pod.record.is_old(now) {
+                return true;
+            }
+            let forgotten = files.forget(&pod.record);
+            if let Err(error) = &forgotten {
+                tracing::warn!(workload = %pod.record.workload, %error, "fleet.attempt_not_forgotten");
+            }
+            forgotten.is_err()
+        });
     }
 
     /// Makes nothing more, tells every agent to end, and waits for that.
@@ -144,21 +187,38 @@ impl LocalFleet {
     }
 }
 
-/// Ends what is left of these attempts; answers the workloads that anything was left of.
-fn end_leftovers(left: &BTreeSet<Key>) -> BTreeSet<String> {
-    let workloads: BTreeSet<String> = left.iter().map(|(workload, _)| workload.to_string()).collect();
-    let seen = RefCell::new(BTreeSet::new());
-    if !workloads.is_empty() {
-        let processes = agent::end_leftovers(|workload| {
+/// What was left of an earlier life's workloads.
+#[derive(Default)]
+struct Met {
+    /// Those that anything was left of.
+    found: BTreeSet<String>,
+    /// Those that something is still left of.
+    remaining: BTreeSet<String>,
+}
+
+impl Met {
+    /// Ends what is left of `workloads`.
+    fn by_ending(end_leftovers: &EndLeftovers, workloads: &BTreeSet<String>) -> Self {
+        if workloads.is_empty() {
+            return Self::default();
+        }
+        let found = RefCell::new(BTreeSet::new());
+        let Leftovers { found: processes, remaining } = end_leftovers(&|workload| {
             let ours = workloads.contains(workload);
             if ours {
-                seen.borrow_mut().insert(workload.to_owned());
+                found.borrow_mut().insert(workload.to_owned());
             }
             ours
         });
-        tracing::info!(attempts = left.len(), processes, "fleet.leftovers_ended");
+        tracing::info!(workloads = workloads.len(), processes, remaining, "fleet.leftovers_ended");
+        let found = found.into_inner();
+        if remaining == 0 {
+            return Self { found, ..Self::default() };
+        }
+        // Whose they are is asked only now, because it takes a while.
+        let remains = |workload: &&String| end_leftovers(&|mark| mark == workload.as_str()).remaining > 0;
+        Self { remaining: found.iter().filter(remains).cloned().collect(), found }
     }
-    seen.into_inner()
 }
 
 impl Pod {
@@ -197,6 +257,10 @@ impl Inner {
             return Err(FleetError::Refused(format!("{node} is no node of this machine any more")));
         };
         let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if spec.indexes.len() < count {
+            // It was booked on the node as it was configured before; waiting for GPUs that are in use would never end.
+            return Err(FleetError::Refused(format!("{node} has {} GPUs, not {count}", spec.indexes.len())));
+        }
         let free: Vec<u32> = spec.indexes.iter().copied().filter(|index| !booked.contains(index)).take(count).collect();
         if free.len() == count {
             Ok(free)
@@ -230,21 +294,31 @@ impl Inner {
         candidates.into_iter().find(|root| root.join("bin").exists() || root.join("usr").is_dir())
     }
 
-    /// The agent of an attempt has ended, and with it everything that it ran.
-    async fn ended(&self, key: Key) {
-        let now = self.clock.now();
-        let mut pods = self.pods.lock().await;
-        let Some(pod) = pods.all.get_mut(&key) else { return };
-        pod.record.ended = Some(Ended { at: Some(now) });
-        pod.record.written_at = now;
-        // The message is in its queue before the end is written down: if we are killed between the two, the next life sends it again.
-        if let Err(error) = self.queue.send(&pod.record.reconcile()).await {
+    /// The plane stops: what is not done by now is done in the next life.
+    async fn is_closing(&self) -> bool {
+        self.pods.lock().await.closing
+    }
+
+    /// Nothing of an attempt runs any more. Whoever asks is told so from now on, and the launcher is told until the queue takes it;
+    /// false when the plane stops before that.
+    async fn told_of_end(&self, key: Key) -> bool {
+        let message = {
+            let now = self.clock.now();
+            let mut pods = self.pods.lock().await;
+            let Some(pod) = pods.all.get_mut(&key) else { return false };
+            pod.record.ended = Some(Ended { at: Some(now) });
+            pod.record.written_at = now;
+            pod.record.reconcile()
+        };
+        // Others are answered meanwhile.
+        while let Err(error) = self.queue.send(&message).await {
             tracing::error!(workload = %key.0, %error, "fleet.reconcile_not_sent");
+            if self.is_closing().await {
+                return false;
+            }
+            self.clock.sleep(AGAIN).await;
         }
-        if let Err(error) = self.files.write(&pod.record) {
-            tracing::error!(workload = %key.0, %error, "fleet.end_not_written");
-        }
-        pod.attended = false;
+        true
     }
 }
 
@@ -305,6 +379,10 @@ impl Fleet for LocalFleet {
     async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError> {
         let key = (workload, attempt);
         let mut pods = self.0.pods.lock().await;
+        if pods.closing {
+            // Everything is told to end already. What of it could not be ended must not be written down as ended.
+            return Err(PortError::Unavailable("this process is stopping".to_owned()));
+        }
         let Some(pod) = pods.all.get_mut(&key) else {
             let record = Record::tombstone(tenant, key, self.0.clock.now());
             self.0.write(&record)?;
@@ -318,7 +396,9 @@ impl Fleet for LocalFleet {
             if !pod.attended && record.ended.is_none() {
                 record.ended = Some(Ended { at: None });
             }
-            self.0.write(&record)?;
+            // An end that the launcher has not been told of is not written down yet.
+            let written = if pod.attended { Record { ended: None, ..record.clone() } } else { record.clone() };
+            self.0.write(&written)?;
             pod.record = record;
         }
         pod.tell_to_end();

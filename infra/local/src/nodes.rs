@@ -1,6 +1,6 @@
 //! The ledger's nodes, kept as they are configured.
 
-use domain::gpu::Gpu;
+use domain::{gpu::Gpu, placement::Node};
 use store::{Store, StoreError};
 
 use crate::settings::{NodeSpec, pool_of};
@@ -8,19 +8,24 @@ use crate::settings::{NodeSpec, pool_of};
 /// Enters the configured nodes, and takes out those that are not configured any more.
 ///
 /// A node that workloads still hold cannot be taken out: it takes no new ones, and goes when this is called once more. One that is
-/// configured again before that is taken out too as soon as it is idle, and entered anew.
+/// configured again before that is taken out too as soon as it is idle, and entered anew. The same goes for one whose number of GPUs
+/// has changed: what is held was booked on the node as it was, and might not fit on the node as it is.
 pub(crate) async fn keep(store: &Store, nodes: &[NodeSpec]) -> Result<(), StoreError> {
     for gpu in Gpu::ALL {
         let pool = pool_of(*gpu);
-        for known in store.pool(&pool).await?.nodes {
-            let configured = nodes.iter().any(|node| node.pool == pool && node.id == known.id);
-            if !configured || known.cordoned {
-                store.retire_node(&pool, &known.id).await?;
-            }
+        let is_as_configured =
+            |known: &Node| nodes.iter().any(|n| n.pool == pool && n.id == known.id && n.count() == known.total);
+        let known = store.pool(&pool).await?.nodes;
+        let strange: Vec<&Node> = known.iter().filter(|node| node.cordoned || !is_as_configured(node)).collect();
+        for node in &strange {
+            store.retire_node(&pool, &node.id).await?;
         }
-    }
-    for node in nodes {
-        store.enter_node(&node.pool, &node.id, node.count()).await?;
+        let there = if strange.is_empty() { known } else { store.pool(&pool).await?.nodes };
+        // One that is still there is as it should be, or has to be idle first.
+        let missing = |node: &&NodeSpec| node.pool == pool && !there.iter().any(|known| known.id == node.id);
+        for node in nodes.iter().filter(missing) {
+            store.enter_node(&pool, &node.id, node.count()).await?;
+        }
     }
     Ok(())
 }
@@ -60,7 +65,7 @@ mod tests {
         store.create_tables().await.unwrap();
         keep(&store, &configured("h100x8,h100x4,l4x1")).await.unwrap();
         assert_eq!(look(&store).await, ["local-h100-1 8/8", "local-h100-2 4/4"]);
-        let held = hold(&store, "local-h100-2").await;
+        let held = hold(&store, "local-h100-2", 1).await.unwrap();
         for _ in 0..2 {
             keep(&store, &configured("h100x2")).await.unwrap();
             assert_eq!(look(&store).await, ["local-h100-1 2/2", "local-h100-2 3/4!"]);
@@ -74,14 +79,34 @@ mod tests {
         assert_eq!(look(&store).await, Vec::<String>::new());
     }
 
-    /// A workload that holds a GPU of a node.
-    async fn hold(store: &Store, node: &str) -> Workload {
+    #[tokio::test]
+    async fn a_node_that_changes_its_size_is_entered_anew_once_it_is_idle() {
+        let (clock, ids) = (Arc::new(SystemClock), Arc::new(OsIds));
+        for (size, idle) in [(2, "2/2"), (8, "8/8")] {
+            let store = Store::new(Embedded::in_memory().unwrap().client(), "", clock.clone(), ids.clone());
+            store.create_tables().await.unwrap();
+            keep(&store, &configured("h100x4")).await.unwrap();
+            let held = hold(&store, "local-h100-1", 3).await.unwrap();
+            for _ in 0..2 {
+                keep(&store, &configured(&format!("h100x{size}"))).await.unwrap();
+                assert_eq!(look(&store).await, ["local-h100-1 1/4!"], "{size}");
+            }
+            assert!(hold(&store, "local-h100-1", 1).await.is_err(), "{size}: it takes nothing new");
+            release(&store, held).await;
+            keep(&store, &configured(&format!("h100x{size}"))).await.unwrap();
+            assert_eq!(look(&store).await, [format!("local-h100-1 {idle}")]);
+            hold(&store, "local-h100-1", 2).await.unwrap();
+        }
+    }
+
+    /// A workload that holds GPUs of a node, if there is room.
+    async fn hold(store: &Store, node: &str, gpus: u32) -> Result<Workload, StoreError> {
         let now = SystemClock.now();
         let spec = Spec {
             image: ImageName::parse("pytorch").unwrap(),
             instance_type: "p5.4xlarge".to_owned(),
             gpu: Gpu::H100,
-            gpu_count: 1,
+            gpu_count: gpus,
             pool: PoolId::new("local/h100"),
             name: None,
             github_user: None,
@@ -99,8 +124,8 @@ mod tests {
         let submitted = Workload::submit(submission, now);
         store.write(&Write { most_live: Some(9), ..Write::of(submitted.clone()) }).await.unwrap();
         let placed = submitted.workload.place(&NodeId::new(node), now).unwrap();
-        store.write(&Write::of(placed.clone())).await.unwrap();
-        placed.workload
+        store.write(&Write::of(placed.clone())).await?;
+        Ok(placed.workload)
     }
 
     async fn release(store: &Store, workload: Workload) {

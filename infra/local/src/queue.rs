@@ -16,7 +16,7 @@ use domain::message::{Message, QueueName};
 use store::{Store, StoreError, WorkError, mailbox::Letter};
 use tokio::sync::Notify;
 
-use schedule::{Failed, Next, Schedule, Work};
+use schedule::{Next, Schedule, Work, is_alarming};
 
 /// Does what a message asks for.
 #[async_trait]
@@ -98,10 +98,7 @@ impl Inner {
         };
         match failure {
             None => self.acknowledge(&work).await,
-            Some(error) => {
-                tracing::warn!(?message, error, "queue.work_failed");
-                self.count(&work, &error).await;
-            }
+            Some(error) => self.count(&work, &message, &error).await,
         }
         self.changed.notify_one();
     }
@@ -116,17 +113,17 @@ impl Inner {
         self.schedule().done(work);
     }
 
-    async fn count(&self, work: &Work, error: &str) {
-        let Failed { again, dead } = self.schedule().failed(work, self.clock.now());
+    async fn count(&self, work: &Work, message: &Message, error: &str) {
+        let again = self.schedule().failed(work, self.clock.now());
+        let failures = again.iter().map(|letter| letter.failures).max();
+        if is_alarming(&again) {
+            tracing::error!(?message, failures, error, "queue.work_keeps_failing");
+        } else {
+            tracing::warn!(?message, failures, error, "queue.work_failed");
+        }
         for letter in again {
             if let Err(error) = self.store.enqueue(&letter).await {
                 tracing::error!(id = letter.id, %error, "queue.failure_not_counted");
-            }
-        }
-        for letter in dead {
-            tracing::error!(id = letter.id, message = ?letter.message, failures = letter.failures, error, "queue.dead_letter");
-            if let Err(error) = self.store.bury(&letter).await {
-                tracing::error!(id = letter.id, %error, "queue.dead_letter_not_kept");
             }
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     people::GithubKeys,
     queue::{Consumer, LocalQueue},
     settings::{NodeSpec, Nodes, Settings},
-    work::{self, Workers},
+    work::{self, Upkeep, Workers},
 };
 
 /// How often agents say how they are, in milliseconds: while a workload is launched, and later.
@@ -74,7 +74,8 @@ impl Local {
             None => data.admin_token(&*ids)?,
         };
 
-        let store = Store::new(Embedded::open(&data.database()?)?.client(), "", Arc::clone(&clock), Arc::clone(&ids));
+        let database = Embedded::open(&data.database()?)?;
+        let store = Store::new(database.client(), "", Arc::clone(&clock), Arc::clone(&ids));
         store.create_tables().await?;
         nodes::keep(&store, &specs).await?;
 
@@ -99,7 +100,9 @@ impl Local {
         let workers = Arc::new(Workers { plane: plane.clone() });
         launches.run(Arc::clone(&workers) as Arc<dyn Steps>).await?;
         let consuming = tokio::spawn(queue.clone().run(workers as Arc<dyn Consumer>));
-        let sweeping = tokio::spawn(work::sweeps(plane.clone(), launches.clone(), specs.clone()));
+        let nodes = specs.clone();
+        let upkeep = Upkeep { plane: plane.clone(), launches: launches.clone(), fleet: fleet.clone(), database, nodes };
+        let sweeping = tokio::spawn(work::sweeps(upkeep));
         let (close, server) = serve(listener, plane.clone(), front(&settings, address));
         let made_token = made.then_some(token);
         let workers = [consuming, sweeping];
@@ -164,7 +167,11 @@ impl Local {
         tracing::info!("  data           {}", self.data.root().display());
         tracing::info!("  nodes          {nodes} ({kind})");
         if settings.is_wide() {
-            tracing::info!("  open to        {}; users get keys from the admin", settings.hosts.join(", "));
+            tracing::info!("  open to        {}", settings.hosts.join(", "));
+            tracing::warn!(
+                "nobody can log in: the login with any AWS keys is for this machine alone, and others cannot be given keys yet; \
+                 only keys that are live already open anything. To log in, unset SLIPWAY_LISTEN and SLIPWAY_HOSTS"
+            );
         }
     }
 }

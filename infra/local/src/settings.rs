@@ -307,8 +307,9 @@ fn default_login() -> LoginTable {
 
 fn login_table(text: &str) -> Result<LoginTable, BadSetting> {
     let right = |error: String| {
-        let example =
-            r#"[{"account":"123456789012","role":"Engineers","tenant":"research","sessions_are_people":true}]"#;
+        let example = format!(
+            r#"[{{"account":"{LOCAL_ACCOUNT}","role":"{LOCAL_ROLE}","tenant":"research","sessions_are_people":true}}]"#
+        );
         BadSetting::value("LOGIN_TABLE", text, format!("{error}; it must be a list such as {example}"))
     };
     let table: LoginTable = serde_json::from_str(text).map_err(|error| right(error.to_string()))?;
@@ -321,6 +322,10 @@ fn login_table(text: &str) -> Result<LoginTable, BadSetting> {
         if !named(&rule.role) || !named(rule.tenant.as_str()) {
             return Err(right("a role or tenant is empty, or has spaces or #".to_owned()));
         }
+    }
+    if !table.0.iter().any(|rule| rule.account == LOCAL_ACCOUNT && rule.role == LOCAL_ROLE) {
+        let only = format!("here everybody comes from account {LOCAL_ACCOUNT} with role {LOCAL_ROLE}");
+        return Err(right(format!("nobody could log in: {only}, and no rule is for that")));
     }
     Ok(table)
 }

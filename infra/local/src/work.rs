@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use domain::message::Message;
 use serde_json::Value;
-use store::{Plane, WorkError};
+use store::{Plane, WorkError, embedded::Embedded};
 
 use crate::{
+    fleet::LocalFleet,
     launches::{LocalLaunches, Steps},
     machine::TaskError,
     nodes,
@@ -19,6 +20,8 @@ use crate::{
 /// (`domain::policy::SECOND_TRY`). On AWS a sweep costs money and comes every minute; here it costs next to nothing.
 const FIRST_SWEEP: Duration = Duration::from_secs(6);
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(10);
+/// Rows outlive what they are needed for by a day and more, so that nobody waits for them to go.
+const BETWEEN_EXPIRIES: Duration = Duration::from_secs(3600);
 
 /// The workers, over one plane.
 pub(crate) struct Workers {
@@ -43,10 +46,21 @@ impl Steps for Workers {
     }
 }
 
+/// What is kept in order, again and again.
+pub(crate) struct Upkeep {
+    pub(crate) plane: Plane,
+    pub(crate) launches: LocalLaunches,
+    pub(crate) fleet: LocalFleet,
+    pub(crate) database: Embedded,
+    pub(crate) nodes: Vec<NodeSpec>,
+}
+
 /// Sweeps until it is aborted. A sweep that takes long delays the next, so that there are never two at once.
-pub(crate) async fn sweeps(plane: Plane, launches: LocalLaunches, nodes: Vec<NodeSpec>) {
+pub(crate) async fn sweeps(upkeep: Upkeep) {
+    let Upkeep { plane, launches, fleet, database, nodes } = upkeep;
     let clock = Arc::clone(&plane.ports.clock);
     clock.sleep(FIRST_SWEEP).await;
+    let mut expire_at = clock.now();
     loop {
         let swept = tokio::spawn({
             let plane = plane.clone();
@@ -60,12 +74,120 @@ pub(crate) async fn sweeps(plane: Plane, launches: LocalLaunches, nodes: Vec<Nod
             Ok(Err(error)) => tracing::error!(%error, "sweep.failed"),
             Err(died) => tracing::error!(error = %died, "sweep.died"),
         }
+        fleet.forget_old().await;
         if let Err(error) = launches.forget_old().await {
             tracing::warn!(%error, "launches.not_forgotten");
         }
         if let Err(error) = nodes::keep(&plane.store, &nodes).await {
             tracing::warn!(%error, "nodes.not_kept");
         }
+        if clock.now() >= expire_at {
+            expire(&database).await;
+            expire_at = clock.now().plus(BETWEEN_EXPIRIES);
+        }
         clock.sleep(BETWEEN_SWEEPS).await;
+    }
+}
+
+/// Removes the rows whose time is over, which on AWS the tables do by themselves.
+async fn expire(database: &Embedded) {
+    let database = database.clone();
+    match tokio::task::spawn_blocking(move || database.expire()).await {
+        Ok(Ok(rows)) => tracing::debug!(rows, "tables.expired"),
+        Ok(Err(error)) => tracing::warn!(%error, "tables.not_expired"),
+        Err(died) => tracing::error!(error = %died, "tables.not_expired"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud::{Clock, Fleet, TaskToken, sim::World};
+    use domain::{Secret, TenantId, Timestamp, WorkloadId, identity::LoginTable, policy::Policy};
+    use store::{Store, workloads::Awaited};
+
+    use super::*;
+    use crate::{fleet::FleetSettings, settings::SandboxKind};
+
+    /// A clock that stands still in 1970, so that whatever is written by it was over long ago.
+    struct LongAgo;
+
+    #[async_trait]
+    impl Clock for LongAgo {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(0)
+        }
+
+        async fn sleep(&self, _pause: Duration) {}
+    }
+
+    fn fleet(folder: &std::path::Path, world: &World) -> LocalFleet {
+        let settings = FleetSettings {
+            program: folder.join("none"),
+            nodes: Vec::new(),
+            plane_url: String::new(),
+            listen: std::net::Ipv4Addr::LOCALHOST.into(),
+            public_host: String::new(),
+            host_key: folder.join("host_key"),
+            attempts: folder.join("attempts"),
+            pods: folder.join("pods"),
+            images: None,
+            sandbox: SandboxKind::Auto,
+            log_level: String::new(),
+        };
+        LocalFleet::open(settings, world.ports().clock, world.ports().queue).unwrap()
+    }
+
+    fn plane(store: &Store, world: &World) -> Plane {
+        let settings = store::Settings {
+            version: "0",
+            policy: Policy::default(),
+            login: LoginTable::default(),
+            pools: Vec::new(),
+            admin_token: Secret::new("a token").hash(),
+            sync_ms: (1, 1),
+        };
+        Plane { store: store.clone(), ports: world.ports(), settings: Arc::new(settings) }
+    }
+
+    /// Lets `seconds` pass since the world began, and waits until the turn that begins then is over.
+    async fn turn(world: &World, begun: Timestamp, seconds: u64) {
+        world.move_to(begun.plus(Duration::from_secs(seconds)));
+        while world.next_timer().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_over_goes_once_an_hour() {
+        let (folder, world, database) = (tempfile::tempdir().unwrap(), World::new(1), Embedded::in_memory().unwrap());
+        let begun = world.now();
+        let store = Store::new(database.client(), "", Arc::new(LongAgo), world.ports().ids);
+        store.create_tables().await.unwrap();
+        let (clock, ids) = (world.ports().clock, world.ports().ids);
+        let launches = LocalLaunches::new(store.clone(), clock, ids, &launcher::HANDLERS).unwrap();
+        let (plane, fleet) = (plane(&store, &world), fleet(folder.path(), &world));
+        let (tenant, workload) = (TenantId::new("t"), WorkloadId::new(begun, &[1; 32]));
+        let keep = async || {
+            let token = TaskToken(Secret::new("a token"));
+            store.keep_token((&tenant, workload), Awaited::Boot, &token).await.unwrap();
+        };
+        let left = async || store.tokens(&tenant, workload, &[Awaited::Boot]).await.unwrap().len();
+        keep().await;
+        fleet.describe(&tenant, workload, 1).await.unwrap();
+        let records = || std::fs::read_dir(folder.path().join("attempts")).unwrap().count();
+        tokio::spawn(sweeps(Upkeep { plane, launches, fleet, database, nodes: Vec::new() }));
+        turn(&world, begun, 0).await;
+        for (second, expected) in [(5, 1), (6, 0)] {
+            turn(&world, begun, second).await;
+            assert_eq!(left().await, expected, "{second}");
+        }
+        keep().await;
+        for (second, expected) in [(3_605, 1), (3_620, 0)] {
+            turn(&world, begun, second).await;
+            assert_eq!(left().await, expected, "{second}");
+        }
+        assert_eq!(records(), 1);
+        turn(&world, begun, 8 * 24 * 3_600).await;
+        assert_eq!(records(), 0, "what the fleet ended long ago is forgotten");
     }
 }

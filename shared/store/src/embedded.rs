@@ -27,6 +27,8 @@ use cloud::sim::{Failure, FaultPoint, Verdict};
 use dynoxide::{Database, DynoxideError};
 use serde_json::{Value, json};
 
+use crate::StoreError;
+
 pub use meter::{Call, Meter};
 
 /// An embedded database: in memory, or in a file.
@@ -91,6 +93,24 @@ impl Embedded {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(self.clone());
         Client::from_conf(config.build())
+    }
+
+    /// Removes every row whose `ttl` has passed, as DynamoDB does by itself where the template has switched that on. Gives how many there
+    /// were. It blocks, and lets requests that wait go first every now and then.
+    ///
+    /// # Errors
+    /// When SQLite fails.
+    pub fn expire(&self) -> Result<usize, StoreError> {
+        let broken = |error: DynoxideError| StoreError::Broken(error.to_string());
+        let unreadable = |error: serde_json::Error| StoreError::Broken(error.to_string());
+        let every = serde_json::from_value(json!({})).map_err(unreadable)?;
+        for table in self.database.list_tables(every).map_err(broken)?.table_names {
+            // Switched on each time, because the tables may be older than this.
+            let switch =
+                json!({ "TableName": table, "TimeToLiveSpecification": { "AttributeName": "ttl", "Enabled": true } });
+            self.database.update_time_to_live(serde_json::from_value(switch).map_err(unreadable)?).map_err(broken)?;
+        }
+        self.database.sweep_ttl().map_err(broken)
     }
 
     async fn answer(self, action: String, body: String) -> Result<HttpResponse, ConnectorError> {
@@ -219,5 +239,47 @@ impl HttpConnector for Embedded {
 impl HttpClient for Embedded {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud::sim::World;
+
+    use super::*;
+    use crate::{
+        Store, Table,
+        items::{millis, number, text},
+        tables::DUE_NOW,
+    };
+
+    #[tokio::test]
+    async fn rows_go_when_their_time_is_over() {
+        let (embedded, world) = (Embedded::in_memory().unwrap(), World::new(1));
+        let (clock, ids) = (world.ports().clock, world.ports().ids);
+        let store = Store::new(embedded.client(), "", clock, ids);
+        store.create_tables().await.unwrap();
+        // Seconds since 1970: 1970, 2096, and never.
+        for (name, ttl) in [("over", Some(1)), ("later", Some(4_000_000_000_i64)), ("never", None)] {
+            for table in Table::ALL {
+                let mut row = crate::items::Item::from([("pk".to_owned(), text("p")), ("sk".to_owned(), text(name))]);
+                row.insert("due_pk".to_owned(), text(DUE_NOW));
+                row.insert("due_at".to_owned(), millis(world.now()));
+                row.extend(ttl.map(|ttl| ("ttl".to_owned(), number(ttl))));
+                store.put_row(table, row).await.unwrap();
+            }
+        }
+        assert_eq!(embedded.expire().unwrap(), Table::ALL.len());
+        for table in Table::ALL {
+            for name in ["over", "later", "never"] {
+                assert_eq!(
+                    store.get_row(table, ("p", name)).await.unwrap().is_some(),
+                    name != "over",
+                    "{table:?} {name}"
+                );
+            }
+        }
+        assert_eq!(store.due_keys(Table::Workloads, world.now(), None).await.unwrap().0.len(), 2, "indexes follow");
+        assert_eq!(embedded.expire().unwrap(), 0);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     requests::Range,
 };
 
-/// A message that waits in a queue, or that nobody could process.
+/// A message that waits in a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
     /// Sorts messages by the time of their sending.
@@ -32,10 +32,6 @@ fn queue_pk(queue: QueueName) -> String {
     format!("queue#{}", queue.name())
 }
 
-fn dead_pk(queue: QueueName) -> String {
-    format!("dead#{}", queue.name())
-}
-
 const LAUNCHES: &str = "launches";
 
 impl Store {
@@ -55,30 +51,12 @@ impl Store {
         self.delete_row(Table::Local, (&queue_pk(letter.message.queue()), &letter.id)).await
     }
 
-    /// Moves a message that nobody could process to the dead letters.
-    ///
-    /// # Errors
-    /// When the tables fail.
-    pub async fn bury(&self, letter: &Letter) -> Result<(), StoreError> {
-        self.put_row(Table::Local, row((&dead_pk(letter.message.queue()), &letter.id), letter)?).await?;
-        self.dequeue(letter).await
-    }
-
     /// Every message of a queue, oldest first.
     ///
     /// # Errors
     /// When the tables fail.
     pub async fn letters(&self, queue: QueueName) -> Result<Vec<Letter>, StoreError> {
         let pk = queue_pk(queue);
-        self.all(Table::Local, &Range { hash: ("pk", &pk), ..Range::default() }).await?.into_iter().map(value).collect()
-    }
-
-    /// Every dead letter of a queue, oldest first.
-    ///
-    /// # Errors
-    /// When the tables fail.
-    pub async fn dead_letters(&self, queue: QueueName) -> Result<Vec<Letter>, StoreError> {
-        let pk = dead_pk(queue);
         self.all(Table::Local, &Range { hash: ("pk", &pk), ..Range::default() }).await?.into_iter().map(value).collect()
     }
 

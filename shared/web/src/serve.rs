@@ -54,7 +54,6 @@ pub struct Front {
 }
 
 /// The routes of several surfaces together, and their API document.
-#[must_use]
 pub fn mount(version: &str, surfaces: Vec<Surface>) -> (Router<Plane>, Document) {
     let all = OpenApiRouter::with_openapi(openapi::base(version));
     let (router, api) = surfaces.into_iter().map(Surface::router).fold(all, OpenApiRouter::merge).split_for_parts();

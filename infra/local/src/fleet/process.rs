@@ -2,6 +2,7 @@
 
 use std::{env, fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, process::Stdio, sync::Arc, time::Duration};
 
+use agent::Leftovers;
 use cloud::Order;
 use domain::agent::Boot;
 use nix::{
@@ -15,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Inner,
+    AGAIN, Inner,
     record::{Key, LOG, Made},
 };
 use crate::data;
@@ -99,21 +100,51 @@ impl Inner {
             Ok(status) => tracing::info!(workload = %key.0, attempt = key.1, %status, "fleet.ended"),
             Err(error) => tracing::error!(workload = %key.0, attempt = key.1, %error, "fleet.end_not_seen"),
         }
-        let files = self.files.clone();
-        let cleaned = tokio::task::spawn_blocking(move || {
-            let workload = key.0.to_string();
-            let left = agent::end_leftovers(|mark| mark == workload);
-            if left > 0 {
-                tracing::warn!(workload, processes = left, "fleet.agent_left_processes");
-            }
-            files.wipe(key)
-        });
-        match cleaned.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(workload = %key.0, %error, "fleet.folder_not_emptied"),
-            Err(died) => tracing::error!(workload = %key.0, error = %died, "fleet.folder_not_emptied"),
+        self.finish(key).await;
+    }
+
+    /// Sees that nothing of an attempt stays, and that its end is told and written down. If the plane stops before that, the record
+    /// says that it runs, and the next life does the same.
+    pub(super) async fn finish(self: Arc<Self>, key: Key) {
+        let over = self.nothing_remains(key).await && self.told_of_end(key).await;
+        let mut pods = self.pods.lock().await;
+        let Some(pod) = pods.all.get_mut(&key) else { return };
+        // The message is in its queue before the end is written down: if we are killed between the two, the next life sends it again.
+        if over && let Err(error) = self.files.write(&pod.record) {
+            tracing::error!(workload = %key.0, %error, "fleet.end_not_written");
         }
-        self.ended(key).await;
+        pod.attended = false;
+    }
+
+    /// Ends what is left of an attempt, however long that takes: its GPUs are in use until nothing of it runs. False when the plane stops
+    /// before that.
+    async fn nothing_remains(&self, key: Key) -> bool {
+        loop {
+            let (files, end_leftovers) = (self.files.clone(), Arc::clone(&self.end_leftovers));
+            let looked = tokio::task::spawn_blocking(move || {
+                let workload = key.0.to_string();
+                let left = end_leftovers(&|mark| mark == workload);
+                if left.remaining == 0 {
+                    files.tidy(key);
+                }
+                left
+            });
+            match looked.await {
+                Ok(Leftovers { found: 0, remaining: 0 }) => return true,
+                Ok(Leftovers { found, remaining: 0 }) => {
+                    tracing::warn!(workload = %key.0, processes = found, "fleet.agent_left_processes");
+                    return true;
+                }
+                Ok(Leftovers { remaining, .. }) => {
+                    tracing::error!(workload = %key.0, processes = remaining, "fleet.processes_do_not_end");
+                }
+                Err(died) => tracing::error!(workload = %key.0, error = %died, "fleet.processes_not_ended"),
+            }
+            if self.is_closing().await {
+                return false;
+            }
+            self.clock.sleep(AGAIN).await;
+        }
     }
 
     /// Ends an agent: it ends its job and goes, or is ended with it.

@@ -86,6 +86,11 @@ impl Record {
         self.made.as_ref().filter(|_| self.ended.is_none())
     }
 
+    /// It ended so long ago that nobody asks about it any more.
+    pub(super) fn is_old(&self, now: Timestamp) -> bool {
+        self.ended.is_some() && self.written_at.plus(KEEP) <= now
+    }
+
     pub(super) fn sighting(&self) -> Sighting {
         self.ended.as_ref().map_or(Sighting::Running, |ended| Sighting::Gone { stopped_at: ended.at })
     }
@@ -152,7 +157,7 @@ impl Files {
             let damaged =
                 |error: serde_json::Error| StartError::Damaged { path: path.clone(), problem: error.to_string() };
             let record: Record = serde_json::from_slice(&text).map_err(damaged)?;
-            if record.ended.is_some() && record.written_at.plus(KEEP) <= now {
+            if record.is_old(now) {
                 self.forget(&record).map_err(StartError::file("removing", &path))?;
             } else {
                 records.push(record);
@@ -161,16 +166,26 @@ impl Files {
         Ok(records)
     }
 
-    fn forget(&self, record: &Record) -> io::Result<()> {
+    /// Removes a record, and the attempt's folder with it.
+    pub(super) fn forget(&self, record: &Record) -> io::Result<()> {
         let folder = self.work_dir(record.key());
         if folder.exists() {
             remove(&folder)?;
         }
-        fs::remove_file(self.path(record.key()))
+        match fs::remove_file(self.path(record.key())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Removes what a job left in its attempt's folder; the agent's own log stays for whoever has to find out what happened.
-    pub(super) fn wipe(&self, key: Key) -> io::Result<()> {
+    pub(super) fn tidy(&self, key: Key) {
+        if let Err(error) = self.wipe(key) {
+            tracing::warn!(workload = %key.0, %error, "fleet.folder_not_emptied");
+        }
+    }
+
+    fn wipe(&self, key: Key) -> io::Result<()> {
         let folder = self.work_dir(key);
         if !folder.exists() {
             return Ok(());

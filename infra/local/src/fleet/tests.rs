@@ -1,4 +1,15 @@
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Mutex as StdMutex, time::Duration};
+mod ends;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{
+        Mutex as StdMutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use cloud::{Ids, OsIds, SystemClock};
 use domain::{PoolId, Secret, gpu::Gpu, message::Message};
@@ -6,14 +17,20 @@ use domain::{PoolId, Secret, gpu::Gpu, message::Message};
 use super::*;
 use crate::settings::Settings;
 
-/// Keeps what is sent.
+/// Keeps what is sent, or refuses it.
 #[derive(Default)]
-struct Sent(StdMutex<Vec<Message>>);
+struct Sent {
+    messages: StdMutex<Vec<Message>>,
+    refuses: AtomicBool,
+}
 
 #[async_trait]
 impl Queue for Sent {
     async fn send(&self, message: &Message) -> Result<(), PortError> {
-        self.0.lock().unwrap().push(message.clone());
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(PortError::Throttled);
+        }
+        self.messages.lock().unwrap().push(message.clone());
         Ok(())
     }
 
@@ -24,12 +41,22 @@ impl Queue for Sent {
 
 impl Sent {
     fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.messages.lock().unwrap())
     }
 }
 
 /// A fleet whose agents are this shell script.
 fn fleet(folder: &Path, script: &str) -> (LocalFleet, Arc<Sent>) {
+    fleet_over(folder, script, Arc::new(SystemClock), Arc::new(|is_ours| agent::end_leftovers(is_ours)))
+}
+
+/// The same with a clock of its own, and its own way to end what is left.
+fn fleet_over(
+    folder: &Path,
+    script: &str,
+    clock: Arc<dyn Clock>,
+    end_leftovers: EndLeftovers,
+) -> (LocalFleet, Arc<Sent>) {
     let program = folder.join("agent.sh");
     fs::write(&program, format!("#!/bin/sh\nread line\n{script}\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -49,7 +76,7 @@ fn fleet(folder: &Path, script: &str) -> (LocalFleet, Arc<Sent>) {
     };
     let sent = Arc::new(Sent::default());
     let queue = Arc::clone(&sent) as Arc<dyn Queue>;
-    (LocalFleet::open(settings, Arc::new(SystemClock), queue).unwrap(), sent)
+    (LocalFleet::over(settings, clock, queue, end_leftovers).unwrap(), sent)
 }
 
 fn order(gpus: u32) -> Order {
@@ -173,6 +200,7 @@ async fn gpus_are_the_lowest_free_ones() {
     fleet.gone(&first).await;
     fleet.provision(&third).await.unwrap();
     assert_eq!(fleet.gpus_of(&third).await, [0, 1]);
+    assert!(matches!(fleet.provision(&order(5)).await, Err(FleetError::Refused(_))), "it never had so many");
     let elsewhere = Order { node: NodeId::new("gone"), ..order(1) };
     assert!(matches!(fleet.provision(&elsewhere).await, Err(FleetError::Refused(_))));
     let again = Order { attempt: 2, ..third.clone() };

@@ -158,7 +158,8 @@ impl Running {
     }
 }
 
-/// What a handler that panicked has answered. Nothing retries it, as nothing would on AWS.
+/// What a handler that panicked has answered: the error that AWS reports when a handler's process dies, so that it is called again here
+/// where it would be there.
 fn dead(died: &JoinError) -> TaskError {
-    TaskError::new("Runtime.Panicked", died.to_string())
+    TaskError::new("Runtime.ExitError", died.to_string())
 }

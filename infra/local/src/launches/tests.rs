@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use cloud::{OsIds, SystemClock};
+use cloud::{OsIds, SystemClock, sim::World};
 use domain::{Secret, TenantId};
 use store::embedded::Embedded;
 
@@ -44,7 +44,12 @@ impl Bench {
 
     /// A new life over the same tables.
     async fn over(store: Store, answers: &[(&'static str, Result<Value, TaskError>)]) -> Self {
-        let launches = LocalLaunches::new(store.clone(), Arc::new(SystemClock), Arc::new(OsIds), &HANDLERS).unwrap();
+        Self::at(Arc::new(SystemClock), store, answers).await
+    }
+
+    /// A life whose launches go by this clock.
+    async fn at(clock: Arc<dyn Clock>, store: Store, answers: &[(&'static str, Result<Value, TaskError>)]) -> Self {
+        let launches = LocalLaunches::new(store.clone(), clock, Arc::new(OsIds), &HANDLERS).unwrap();
         let (tell, told) = mpsc::unbounded_channel();
         let mut script = BTreeMap::<_, VecDeque<_>>::new();
         for (handler, answer) in answers {
@@ -120,18 +125,40 @@ async fn a_launch_goes_through_and_is_begun_once() {
 
 #[tokio::test]
 async fn failures_are_undone() {
-    for error in ["panic", "Launch.Gone"] {
-        let mut bench = Bench::started(&[("Provision", Err(TaskError::new(error, "")))]).await;
-        bench.expect("Provision").await;
-        bench.expect("Undo").await;
-        bench.over_by().await;
-    }
+    let mut bench = Bench::started(&[("Provision", Err(TaskError::new("Launch.Gone", "")))]).await;
+    bench.expect("Provision").await;
+    bench.expect("Undo").await;
+    bench.over_by().await;
     let mut bench = Bench::started(&[]).await;
     bench.expect("Provision").await;
     let boot = bench.expect("AwaitBoot").await.unwrap();
     bench.launches.fail(&boot, "Agent.Left", "it left").await.unwrap();
     bench.expect("Undo").await;
     bench.over_by().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_dies_is_called_again() {
+    let world = World::new(1);
+    let begun = world.now();
+    let store = Store::new(Embedded::in_memory().unwrap().client(), "", Arc::new(SystemClock), Arc::new(OsIds));
+    store.create_tables().await.unwrap();
+    let dies = [("Provision", Err(TaskError::new("panic", "")))];
+    let mut bench = Bench::at(world.ports().clock, store, &dies).await;
+    bench.launches.start(&launch()).await.unwrap();
+    bench.expect("Provision").await;
+    let (again, _) = loop {
+        match bench.told.try_recv() {
+            Ok(told) => break told,
+            Err(_nothing) => world.move_to(world.now().plus(Duration::from_secs(1))),
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(again, "Provision");
+    assert!(world.now().since(begun) < Duration::from_secs(60), "it was retried, and did not time out");
+    bench.expect("AwaitBoot").await;
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ fn placeholders_tokens_and_heartbeats() {
         ),
         (
             "/States/AwaitBoot/HeartbeatSeconds",
-            json!(900),
+            json!(1260),
             "$.States.AwaitBoot.HeartbeatSeconds: this must be less than TimeoutSeconds, or it means nothing",
         ),
         (

@@ -39,7 +39,7 @@ pub const VARIABLES: &[Variable] = &[
         "SLIPWAY_LISTEN",
         "127.0.0.1",
         "The address to listen on. One that is not loopback needs ADMIN_API_TOKEN and SLIPWAY_HOSTS, and turns off the login \
-         with any AWS keys.",
+         with any AWS keys; there is no other way to give out keys yet, so that only keys that are live already open anything.",
     ),
     variable(
         "SLIPWAY_HOSTS",
@@ -59,7 +59,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "LOGIN_TABLE",
         "anybody on this machine",
-        "Which AWS roles may log in, and to which tenant: a JSON list of {account, role, tenant, sessions_are_people}.",
+        "Which AWS roles may log in, and to which tenant: a JSON list of {account, role, tenant, sessions_are_people}. On one machine \
+         everybody comes from account 000000000000 with role SSOCloudDevGpuReservation, so one rule must be for that.",
     ),
     variable("LOG_LEVEL", "info", "error, warn, info, debug or trace, or a list such as info,slipway=debug."),
     variable("LOG_FORMAT", "text", "text or json."),

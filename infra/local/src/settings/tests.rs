@@ -89,9 +89,31 @@ fn bad_values_say_what_is_right() {
         ("LOGIN_TABLE", "{}", "sessions_are_people"),
         ("LOGIN_TABLE", r#"[{"account":"1","role":"r","tenant":"t","sessions_are_people":true}]"#, "twelve digits"),
         ("LOGIN_TABLE", r#"[{"account":"000000000000","role":"r","tenant":"a#b","sessions_are_people":true}]"#, "#"),
+        ("LOGIN_TABLE", "[]", "nobody could log in"),
+        (
+            "LOGIN_TABLE",
+            r#"[{"account":"000000000000","role":"r","tenant":"t","sessions_are_people":true}]"#,
+            "role SSOCloudDevGpuReservation",
+        ),
+        (
+            "LOGIN_TABLE",
+            r#"[{"account":"123456789012","role":"SSOCloudDevGpuReservation","tenant":"t","sessions_are_people":true}]"#,
+            "account 000000000000",
+        ),
     ] {
         refused(&[(name, value)], &[name, &format!("{value:?}"), right]);
     }
+}
+
+#[test]
+fn a_login_table_may_have_more_rules_than_the_one_that_somebody_matches() {
+    let table = format!(
+        r#"[{{"account":"123456789012","role":"r","tenant":"a","sessions_are_people":true}},
+            {{"account":"{LOCAL_ACCOUNT}","role":"{LOCAL_ROLE}","tenant":"b","sessions_are_people":false}}]"#
+    );
+    assert_eq!(read(&[("LOGIN_TABLE", &table)]).unwrap().login.0.len(), 2);
+    let described = VARIABLES.iter().find(|variable| variable.name == "LOGIN_TABLE").unwrap().meaning;
+    assert!(described.contains(LOCAL_ACCOUNT) && described.contains(LOCAL_ROLE), "{described}");
 }
 
 #[test]
