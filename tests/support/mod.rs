@@ -7,7 +7,7 @@ pub(crate) mod wire;
 
 use std::sync::Arc;
 
-use cloud::sim::World;
+use cloud::{FixedSecrets, InstallationSecrets, Secrets, sim::World};
 use domain::{
     PoolId, SecretHash, TenantId,
     gpu::Gpu,
@@ -22,21 +22,26 @@ pub(crate) const ADMIN: &str = "an admin token that is long enough for anybody";
 
 /// What tests run with: two nodes with eight H100s, one with four A10Gs.
 pub(crate) fn settings() -> Settings {
-    let rule = |role: &str, tenant: &str, sessions_are_people| LoginRule {
-        account: "000000000000".to_owned(),
-        role: role.to_owned(),
-        tenant: TenantId::new(tenant),
-        sessions_are_people,
-    };
     let pool = |gpu: Gpu, max_per_node| Pool { id: PoolId::new(format!("local/{gpu}")), gpu, max_per_node };
     Settings {
         version: "0.0.0-test",
         policy: Policy::default(),
-        login: LoginTable(vec![rule("SSOCloudDevGpuReservation", "default", true), rule("Robot", "robots", false)]),
         pools: vec![pool(Gpu::A10g, 4), pool(Gpu::H100, 8)],
-        admin_token: SecretHash::of(ADMIN.as_bytes()),
+        secrets: secrets(vec![rule("SSOCloudDevGpuReservation", "default", true), rule("Robot", "robots", false)]),
         sync_ms: (200, 2_000),
     }
+}
+
+/// A rule that lets a role of the simulated account log in.
+pub(crate) fn rule(role: &str, tenant: &str, sessions_are_people: bool) -> LoginRule {
+    let (account, role) = ("000000000000".to_owned(), role.to_owned());
+    LoginRule { account, role, tenant: TenantId::new(tenant), sessions_are_people }
+}
+
+/// The installation's secrets, with this login table.
+pub(crate) fn secrets(login: Vec<LoginRule>) -> Arc<dyn Secrets> {
+    let (admin_token, login) = (SecretHash::of(ADMIN.as_bytes()), LoginTable(login));
+    Arc::new(FixedSecrets(Arc::new(InstallationSecrets { admin_token, login, origin: None, jwt: None })))
 }
 
 /// A plane over `world`, whose store is in memory and a fault point of `world`, and the store's database.

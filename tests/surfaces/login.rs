@@ -1,11 +1,11 @@
 //! `POST /v1/auth/aws-login` (002#1, T17, K20, K27).
 
-use domain::{TenantId, identity::LoginRule};
 use serde_json::json;
 
 use super::check;
 use crate::support::{
     drive::{Bench, credentials},
+    rule, secrets,
     wire::Ask,
 };
 
@@ -78,7 +78,7 @@ fn t_002_01_malformed_is_400_and_echoes_no_secret() {
 
 #[test]
 fn t_002_01_wrong_role_is_403() {
-    let bench = Bench::with(|settings| settings.login.0.retain(|rule| rule.role == "Robot"));
+    let bench = Bench::with(|settings| settings.secrets = secrets(vec![rule("Robot", "robots", false)]));
     let words = json!({"detail": "This AWS role may not log in here: ask whoever runs this installation"});
     check(&bench, login().json(&credentials("jschmidt")), 403, &words);
 }
@@ -96,14 +96,8 @@ fn an_outage_is_503_and_never_a_refusal() {
 
 #[test]
 fn t_t17_nobody_becomes_somebody_by_naming_a_session() {
-    let bench = Bench::with(|settings| {
-        settings.login.0 = vec![LoginRule {
-            account: "000000000000".to_owned(),
-            role: "SSOCloudDevGpuReservation".to_owned(),
-            tenant: TenantId::new("robots"),
-            sessions_are_people: false,
-        }];
-    });
+    let robots = rule("SSOCloudDevGpuReservation", "robots", false);
+    let bench = Bench::with(|settings| settings.secrets = secrets(vec![robots]));
     let name = |session: &str| bench.send(login().json(&credentials(session))).json()["username"].clone();
     assert_eq!(name("jschmidt"), "SSOCloudDevGpuReservation");
     assert_eq!(name("somebody-else"), "SSOCloudDevGpuReservation");

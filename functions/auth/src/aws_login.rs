@@ -69,7 +69,8 @@ pub(crate) async fn aws_login(
         IdentityError::Refused => Error::Unauthenticated("AWS does not know these credentials: get fresh ones", true),
         IdentityError::Unavailable => Error::Unavailable("AWS cannot be asked: try again", 5),
     })?;
-    let admitted = plane.settings.login.admit(&caller);
+    let secrets = plane.settings.secrets.current().await?;
+    let admitted = secrets.login.admit(&caller);
     let (tenant, user) =
         admitted.ok_or(Error::Forbidden("This AWS role may not log in here: ask whoever runs this installation"))?;
     let now = plane.ports.clock.now();

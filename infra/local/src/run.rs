@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::serve::ListenerExt;
-use cloud::{Clock, Ids, KeyVault, OsIds, Ports, Queue, SystemClock};
+use cloud::{Clock, FixedSecrets, Ids, InstallationSecrets, KeyVault, OsIds, Ports, Queue, SystemClock};
 use domain::{PoolId, Secret, policy::Policy};
 use store::{Plane, Pool, Store, embedded::Embedded};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -187,9 +187,13 @@ fn offered(settings: &Settings, nodes: &[NodeSpec], admin_token: &Secret) -> sto
     store::Settings {
         version: env!("CARGO_PKG_VERSION"),
         policy: Policy { key_ttl_hours: settings.key_ttl_hours, ..Policy::default() },
-        login: settings.login.clone(),
         pools: pools.into_values().collect(),
-        admin_token: admin_token.hash(),
+        secrets: Arc::new(FixedSecrets(Arc::new(InstallationSecrets {
+            admin_token: admin_token.hash(),
+            login: settings.login.clone(),
+            origin: None,
+            jwt: settings.jwt_secret.clone(),
+        }))),
         sync_ms: SYNC_MS,
     }
 }

@@ -101,7 +101,7 @@ async fn expire(database: &Embedded) {
 
 #[cfg(test)]
 mod tests {
-    use cloud::{Clock, Fleet, TaskToken, sim::World};
+    use cloud::{Clock, FixedSecrets, Fleet, InstallationSecrets, TaskToken, sim::World};
     use domain::{Secret, TenantId, Timestamp, WorkloadId, identity::LoginTable, policy::Policy};
     use store::{Store, workloads::Awaited};
 
@@ -141,9 +141,13 @@ mod tests {
         let settings = store::Settings {
             version: "0",
             policy: Policy::default(),
-            login: LoginTable::default(),
             pools: Vec::new(),
-            admin_token: Secret::new("a token").hash(),
+            secrets: Arc::new(FixedSecrets(Arc::new(InstallationSecrets {
+                admin_token: Secret::new("a token").hash(),
+                login: LoginTable::default(),
+                origin: None,
+                jwt: None,
+            }))),
             sync_ms: (1, 1),
         };
         Plane { store: store.clone(), ports: world.ports(), settings: Arc::new(settings) }

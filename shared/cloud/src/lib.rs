@@ -10,6 +10,7 @@ pub mod ids;
 pub mod launches;
 pub mod people;
 pub mod queue;
+pub mod secrets;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod vault;
@@ -23,6 +24,7 @@ pub use ids::{Ids, OsIds};
 pub use launches::{Launches, TaskToken};
 pub use people::{People, PeopleError};
 pub use queue::Queue;
+pub use secrets::{FixedSecrets, InstallationSecrets, Secrets};
 pub use vault::{KeyVault, SealContext, Vault, VaultError};
 
 /// Every port together, as a plane is given them.

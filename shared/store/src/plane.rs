@@ -2,11 +2,8 @@
 
 use std::{future::Future, sync::Arc};
 
-use cloud::Ports;
-use domain::{
-    PoolId, SecretHash, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, identity::LoginTable, message::Message,
-    policy::Policy,
-};
+use cloud::{Ports, Secrets};
+use domain::{PoolId, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, message::Message, policy::Policy};
 
 use crate::{
     Store, StoreError,
@@ -28,18 +25,16 @@ pub struct Plane {
 }
 
 /// What an installation allows and offers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The version that is shown.
     pub version: &'static str,
     /// Limits.
     pub policy: Policy,
-    /// Who may log in.
-    pub login: LoginTable,
     /// The pools that are offered.
     pub pools: Vec<Pool>,
-    /// The hash of the admin's token.
-    pub admin_token: SecretHash,
+    /// Who may log in, the admin's token, and what the edge adds to each request.
+    pub secrets: Arc<dyn Secrets>,
     /// How often an agent says how it is, in milliseconds: while its workload is launched, and later.
     pub sync_ms: (u64, u64),
 }

@@ -53,11 +53,12 @@ where
             return Ok(member.clone());
         }
         if parts.headers.contains_key("x-admin-token") && !parts.headers.contains_key(header::AUTHORIZATION) {
-            return Err(admin_instead(&plane, &parts.headers));
+            return Err(admin_instead(&plane, &parts.headers).await);
         }
         let (key, row) = look_up(&plane, &parts.headers).await?;
         match row.holder {
             Holder::User(identity) => {
+                tracing::Span::current().record("tenant", identity.tenant.as_str());
                 let member = Self { identity, key };
                 parts.extensions.insert(member.clone());
                 Ok(member)
@@ -86,9 +87,13 @@ where
 const INVALID: Error = Error::Unauthenticated("Invalid API key", true);
 
 /// The admin's token opens the admin's operations; a person's need a person.
-fn admin_instead(plane: &Plane, headers: &HeaderMap) -> Error {
+async fn admin_instead(plane: &Plane, headers: &HeaderMap) -> Error {
     let offered = headers.get("x-admin-token").map(|token| SecretHash::of(token.as_bytes()));
-    if offered.is_some_and(|offered| offered.matches(&plane.settings.admin_token)) {
+    let secrets = match plane.settings.secrets.current().await {
+        Ok(secrets) => secrets,
+        Err(error) => return error.into(),
+    };
+    if offered.is_some_and(|offered| offered.matches(&secrets.admin_token)) {
         Error::Forbidden("This operation acts for a person: use that person's API key")
     } else {
         Error::Unauthenticated("Invalid admin token", true)

@@ -177,9 +177,17 @@ impl From<WorkError> for Error {
     fn from(error: WorkError) -> Self {
         match error {
             WorkError::Store(error) => error.into(),
-            WorkError::Port(_) => Self::Unavailable("Too busy: try again", 1),
+            WorkError::Port(error) => error.into(),
             WorkError::Vault(error) => error.into(),
         }
+    }
+}
+
+impl From<cloud::PortError> for Error {
+    fn from(error: cloud::PortError) -> Self {
+        // What a port says is for the log.
+        tracing::warn!(%error, "port.failed");
+        Self::Unavailable("Too busy: try again", 1)
     }
 }
 

@@ -8,7 +8,8 @@ use axum::{
     middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, header};
+use domain::SecretHash;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use store::Plane;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -26,7 +27,17 @@ pub enum Hosts {
     Loopback,
     /// These names, without ports.
     Listed(Vec<String>),
+    /// Any name: whoever hands requests on to us has looked at it. Where the installation has an origin secret, only what brings it in
+    /// [`ORIGIN_SECRET`] is answered, so that nobody goes around the edge.
+    Edge,
 }
+
+/// The header in which the edge proves itself.
+pub const ORIGIN_SECRET: &str = "x-slipway-origin";
+
+/// The id of a request, given by whoever hands it on to us; else we give it one.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
 
 impl Hosts {
     fn answers(&self, host: &str) -> bool {
@@ -40,7 +51,28 @@ impl Hosts {
                 address || name.eq_ignore_ascii_case("localhost")
             }
             Self::Listed(names) => names.iter().any(|listed| listed.eq_ignore_ascii_case(name)),
+            Self::Edge => true,
         }
+    }
+}
+
+/// Whether a request comes in by the front door.
+async fn admitted(plane: &Plane, front: &Front, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.host()).unwrap_or_default();
+    if !front.hosts.answers(host) {
+        return Err(Error::Forbidden("This name is not answered here"));
+    }
+    if front.hosts != Hosts::Edge {
+        return Ok(());
+    }
+    let secrets = plane.settings.secrets.current().await?;
+    let Some(expected) = &secrets.origin else { return Ok(()) };
+    let brought = headers.get(ORIGIN_SECRET).map(|secret| SecretHash::of(secret.as_bytes()));
+    if brought.is_some_and(|brought| brought.matches(&expected.hash())) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden("Come in by the front door"))
     }
 }
 
@@ -92,16 +124,15 @@ fn cors(origins: &[String]) -> CorsLayer {
 async fn watch(State(context): State<Arc<(Plane, Front)>>, request: Request, next: Next) -> Response {
     let (plane, front) = &*context;
     let started = plane.ports.clock.now();
-    let id = plane.ports.ids.message(started).to_string();
+    let given = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
+    let id = given.unwrap_or_else(|| plane.ports.ids.message(started).to_string());
     let method = request.method().clone();
     let operation = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().host()).unwrap_or_default();
-    let mut response = if front.hosts.answers(host) {
-        // Whatever is logged on the way carries the id that the caller is told.
-        next.run(request).instrument(tracing::info_span!("request", request_id = %id)).await
-    } else {
-        dialect::detail(Error::Forbidden("This name is not answered here").into_response())
+    // Whatever is logged on the way carries the id that the caller is told, and the tenant once it is known.
+    let span = tracing::info_span!("request", request_id = %id, tenant = tracing::field::Empty);
+    let mut response = match admitted(plane, front, request.uri(), request.headers()).await {
+        Ok(()) => next.run(request).instrument(span).await,
+        Err(refused) => dialect::detail(refused.into_response()),
     };
     let took_ms = plane.ports.clock.now().since(started).as_millis();
     let status = response.status().as_u16();
