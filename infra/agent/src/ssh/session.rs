@@ -16,7 +16,7 @@ use portable_pty::{CommandBuilder, native_pty_system};
 use russh::{Channel, server::Msg};
 use tokio::{
     process::Command,
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
 };
 
 use super::{
@@ -54,6 +54,8 @@ pub(crate) struct Started {
     pub(crate) terminal: Option<Terminal>,
     pub(crate) environment: Environment,
     pub(crate) wish: Wish,
+    /// Its place among its connection's sessions, given back when this ends.
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 impl Started {
@@ -72,6 +74,7 @@ impl Started {
                 relay::refused(channel, &format!("slipway: it could not be started: {error}\r\n")).await;
             }
         }
+        drop(self.place);
     }
 
     /// Starts what the client wants.

@@ -23,7 +23,7 @@ use tokio::{
 use super::server;
 use crate::{environment::tests::setup, node::Node};
 
-struct Anyone;
+pub(super) struct Anyone;
 
 impl client::Handler for Anyone {
     type Error = russh::Error;
@@ -34,19 +34,19 @@ impl client::Handler for Anyone {
 }
 
 /// A server, with somebody who may come in.
-struct Server {
-    node: Arc<Node>,
-    port: u16,
-    key: Arc<PrivateKey>,
-    home: TempDir,
+pub(super) struct Server {
+    pub(super) node: Arc<Node>,
+    pub(super) port: u16,
+    pub(super) key: Arc<PrivateKey>,
+    pub(super) home: TempDir,
 }
 
-fn key() -> Arc<PrivateKey> {
+pub(super) fn key() -> Arc<PrivateKey> {
     Arc::new(PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap())
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let (tell, told) = mpsc::channel(64);
         let mut job = setup(home.path());
@@ -67,7 +67,7 @@ impl Server {
         server
     }
 
-    async fn allow(&self, allowed: bool) {
+    pub(super) async fn allow(&self, allowed: bool) {
         let keys = if allowed { vec![self.key.public_key().to_openssh().unwrap()] } else { Vec::new() };
         server::put_out(self.node.access.replace(&[User { name: "ada".into(), keys }])).await;
     }
@@ -107,7 +107,7 @@ async fn outcome(channel: &mut Channel<client::Msg>) -> Outcome {
 }
 
 /// Reads until `wanted` has come.
-async fn read_until(channel: &mut Channel<client::Msg>, wanted: &str) -> String {
+pub(super) async fn read_until(channel: &mut Channel<client::Msg>, wanted: &str) -> String {
     let mut seen = String::new();
     let read = async {
         while !seen.contains(wanted) {
@@ -212,7 +212,7 @@ async fn a_client_that_goes_takes_its_processes_along() {
     gone(pid).await;
 }
 
-async fn gone(pid: i32) {
+pub(super) async fn gone(pid: i32) {
     for _attempt in 0..400 {
         if crate::processes::look(pid).is_none_or(|process| crate::processes::alive(&[process]).is_empty()) {
             return;
