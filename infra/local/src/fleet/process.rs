@@ -54,6 +54,8 @@ impl Inner {
             jupyter_port: made.address.jupyter_port,
             work_dir: work_dir.to_string_lossy().into_owned(),
             host_key: self.settings.host_key.to_string_lossy().into_owned(),
+            // The host key lies at the data folder's root.
+            hidden: self.settings.host_key.parent().map(|root| root.to_string_lossy().into_owned()).into_iter().collect(),
             image_root: self.image_root(&order.image).map(|root| root.to_string_lossy().into_owned()),
             image: order.image.clone(),
             gpus: made.gpus.clone(),
