@@ -189,8 +189,12 @@ async fn a_terminal_resizes_interrupts_and_shows_notices() {
     let seen = read_until(&mut channel, "asleep-41").await;
     assert!(seen.contains("41 101"), "{seen}");
     channel.data_bytes("\x03").await.unwrap();
-    channel.data_bytes("echo after-$((40 + 2))\n").await.unwrap();
-    read_until(&mut channel, "after-42").await;
+    channel.data_bytes("PS1='ready'; PS1=\"$PS1> \"; echo after-$((40 + 2))\n").await.unwrap();
+    let seen = read_until(&mut channel, "after-42").await;
+    // Until the prompt is there, the shell has not set its terminal up, and ^D would be nothing to it.
+    if !seen.contains("ready> ") {
+        read_until(&mut channel, "ready> ").await;
+    }
     server.node.terminals.show(&[Notice { number: 1, text: "It ends in five minutes.".into() }]);
     read_until(&mut channel, "It ends in five minutes.\r\n").await;
     // The end of the input is ^D to the shell, which then ends by itself.
