@@ -17,7 +17,9 @@ use crate::{
     link::{self, FromInner, Setup, ToInner},
     main_process,
     node::Node,
+    orphans,
     processes::{self, SESSION_MARK},
+    sandbox::SOCKET,
     ssh,
 };
 
@@ -27,6 +29,11 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves the outer copy at the other end of `socket` until that closes.
 pub(crate) async fn run(socket: &Path) -> Result<(), AgentError> {
+    orphans::adopt();
+    tokio::spawn(orphans::reap_forever());
+    if socket == Path::new(SOCKET) {
+        close_to_neighbours();
+    }
     let (folder, short) = link::short_path(socket).map_err(AgentError::file("using", socket))?;
     let stream = UnixStream::connect(short).await.map_err(AgentError::file("connecting to", socket))?;
     drop(folder);
@@ -48,6 +55,17 @@ pub(crate) async fn run(socket: &Path) -> Result<(), AgentError> {
         }
     }
     served
+}
+
+/// Closes our memory to the programs beside us, which run as the same user: the SSH host key is in it, and it is every job's.
+///
+/// Only in the sandbox: outside of it our files in `/proc` would be closed to the outer copy too, and the job's programs are those
+/// of a user who can read the key where it is kept.
+fn close_to_neighbours() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "the job's programs may look into the agent");
+    }
 }
 
 async fn serve(

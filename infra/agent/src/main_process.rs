@@ -14,6 +14,7 @@ use crate::{
     link::FromInner,
     logs::{LONGEST_LINE, cut},
     node::Node,
+    orphans,
 };
 
 /// How long after the process's end its output is still read: something that it left running may hold the pipe for ever.
@@ -34,6 +35,7 @@ pub(crate) async fn run(node: Arc<Node>, command: String) {
             return;
         }
     };
+    orphans::awaited(child.id());
     node.tell(FromInner::Main { main: MainProcess::Running }).await;
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {

@@ -22,6 +22,7 @@ use crate::{
     deadlines::{Deadlines, Due, SHORT_GRACE},
     link::{self, FromInner, Setup, ToInner},
     logs::Logs,
+    orphans,
     plane::{Backoff, CallError, Plane},
     processes,
     sandbox::Sandbox,
@@ -40,6 +41,8 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// Serves one job from enrolment to its end.
 pub(crate) async fn run(boot: Boot) -> Result<(), AgentError> {
+    orphans::adopt();
+    tokio::spawn(orphans::reap_forever());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(OsIds);
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::system("listening for signals"))?;
@@ -323,7 +326,7 @@ impl Agent {
         self.running.say(ToInner::Kill).await;
         if tokio::time::timeout(Duration::from_secs(2), &mut self.running.ended).await.is_err() {
             let everyone = processes::all();
-            processes::signal(&processes::tree(&everyone, self.running.id), Signal::SIGKILL);
+            processes::signal(&processes::tree(&everyone, &[self.running.id]), Signal::SIGKILL);
         }
         // What the inner copy said last is still on its way: the exit code, and the end of the log.
         let rest = async {
