@@ -44,7 +44,7 @@ pub(crate) async fn reap_forever() {
         tokio::time::sleep(PERIOD).await;
         let everyone = processes::all();
         forget_gone(&everyone);
-        seen = reap(seen, processes::children(&everyone));
+        seen = reap(&seen, processes::children(&everyone));
     }
 }
 
@@ -58,7 +58,7 @@ fn forget_gone(everyone: &[Process]) {
 }
 
 /// Waits for those dead `children` that were dead before already; answers those that are dead for the first time.
-fn reap<'a>(seen: BTreeSet<(i32, u64)>, children: impl Iterator<Item = &'a Process>) -> BTreeSet<(i32, u64)> {
+fn reap<'a>(seen: &BTreeSet<(i32, u64)>, children: impl Iterator<Item = &'a Process>) -> BTreeSet<(i32, u64)> {
     let awaited = AWAITED.lock().unwrap_or_else(PoisonError::into_inner);
     let dead = children.filter(|child| child.dead).map(|child| (child.id, child.started));
     let (again, first): (BTreeSet<_>, BTreeSet<_>) =
@@ -102,9 +102,9 @@ mod tests {
         let found = processes::of_workload("no such job").into_iter().find(|process| process.id == id);
         processes::signal(&[found.unwrap()], nix::sys::signal::Signal::SIGKILL);
         let zombie = dead(id);
-        let seen = reap(BTreeSet::new(), [zombie].iter());
+        let seen = reap(&BTreeSet::new(), [zombie].iter());
         assert!(processes::look(id).is_some(), "it may be somebody's who has yet to wait for it");
-        assert!(reap(seen, [zombie].iter()).is_empty());
+        assert!(reap(&seen, [zombie].iter()).is_empty());
         assert_eq!(processes::look(id), None);
     }
 
@@ -114,8 +114,8 @@ mod tests {
         awaited(Some(child.id()));
         let zombie = dead(i32::try_from(child.id()).unwrap());
         forget_gone(&processes::all());
-        let seen = reap(BTreeSet::new(), [zombie].iter());
-        reap(seen, [zombie].iter());
+        let seen = reap(&BTreeSet::new(), [zombie].iter());
+        reap(&seen, [zombie].iter());
         assert!(child.wait().unwrap().success());
         forget_gone(&processes::all());
         assert!(!AWAITED.lock().unwrap().contains(&(zombie.id, zombie.started)));
