@@ -68,3 +68,5 @@ all_free() { [ "$(in_use)" = 0 ]; }
 # A process of this job that is left over: the mark that the plane puts into the environment of all of them.
 processes_of() { grep -lsz "SLIPWAY_WORKLOAD=$1" /proc/[0-9]*/environ; }
 none_left() { [ -z "$(processes_of "$1")" ]; }
+# A process with this argument, whatever its environment says. The brackets keep the pattern from finding itself.
+runs_with() { grep -qsxz "[${1:0:1}]${1:1}" /proc/[0-9]*/cmdline; }

@@ -15,7 +15,8 @@ pub(crate) fn shell() -> &'static str {
     if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }
 }
 
-/// What every process of the job finds in its environment. The job's own values win over ours, except over `SLIPWAY_...`.
+/// What every process of the job finds in its environment. The job's own values win over ours, except over `SLIPWAY_...` and over what
+/// says which GPUs it has: those beside them are other jobs'.
 pub(crate) fn of_job(setup: &Setup, shell: &str) -> Environment {
     let devices = setup.gpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let mut environment = Environment::from_iter(
@@ -26,8 +27,6 @@ pub(crate) fn of_job(setup: &Setup, shell: &str) -> Environment {
             ("LOGNAME", "dev".to_owned()),
             ("SHELL", shell.to_owned()),
             ("LANG", "C.UTF-8".to_owned()),
-            ("CUDA_VISIBLE_DEVICES", devices.clone()),
-            ("NVIDIA_VISIBLE_DEVICES", devices),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
@@ -42,6 +41,10 @@ pub(crate) fn of_job(setup: &Setup, shell: &str) -> Environment {
         [
             (WORKLOAD_MARK, setup.workload.to_string()),
             ("SLIPWAY_IMAGE", setup.image.clone()),
+            ("CUDA_VISIBLE_DEVICES", devices.clone()),
+            ("NVIDIA_VISIBLE_DEVICES", devices),
+            // Our numbers are NVML's, which counts by bus; CUDA by itself puts the fastest first.
+            ("CUDA_DEVICE_ORDER", "PCI_BUS_ID".to_owned()),
             ("SLIPWAY_GPUS", setup.gpus.len().to_string()),
             ("SLIPWAY_GPUS_SIMULATED", u8::from(setup.gpus_simulated).to_string()),
         ]
@@ -94,6 +97,9 @@ pub(crate) mod tests {
             ("WANDB", "k"),
             ("LANG", "de"),
             ("SLIPWAY_GPUS", "9"),
+            ("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7"),
+            ("NVIDIA_VISIBLE_DEVICES", "all"),
+            ("CUDA_DEVICE_ORDER", "FASTEST_FIRST"),
             ("1X", "no"),
             ("A=B", "no"),
             ("N", "a\0b"),
@@ -112,6 +118,8 @@ pub(crate) mod tests {
             ("SLIPWAY_GPUS_SIMULATED", Some("1")),
             ("SLIPWAY_IMAGE", Some("pytorch:latest")),
             ("CUDA_VISIBLE_DEVICES", Some("2,5")),
+            ("NVIDIA_VISIBLE_DEVICES", Some("2,5")),
+            ("CUDA_DEVICE_ORDER", Some("PCI_BUS_ID")),
             ("1X", None),
             ("A=B", None),
             ("N", None),

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncBufRead, BufReader},
     net::{TcpListener, UnixStream},
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
@@ -17,37 +17,57 @@ use crate::{
     link::{self, FromInner, Setup, ToInner},
     main_process,
     node::Node,
+    orphans,
     processes::{self, SESSION_MARK},
+    sandbox::SOCKET,
     ssh,
 };
 
 /// How long the SSH port is tried: another job's agent may be about to let go of it.
 const LISTEN_ATTEMPTS: u32 = 50;
 const LISTEN_PAUSE: Duration = Duration::from_millis(200);
+/// How long the main process's last lines and exit code are waited for when nothing of it runs any more, and then their way out.
+const MAIN_TOLD_WITHIN: Duration = Duration::from_millis(1500);
+const LAST_TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Serves the outer copy at the other end of `socket` until that closes.
 pub(crate) async fn run(socket: &Path) -> Result<(), AgentError> {
+    orphans::adopt();
+    tokio::spawn(orphans::reap_forever());
+    if socket == Path::new(SOCKET) {
+        close_to_neighbours();
+    }
     let (folder, short) = link::short_path(socket).map_err(AgentError::file("using", socket))?;
     let stream = UnixStream::connect(short).await.map_err(AgentError::file("connecting to", socket))?;
     drop(folder);
     let (read, write) = stream.into_split();
     let (tell, messages) = mpsc::channel(256);
-    tokio::spawn(link::write_all(write, messages));
+    let (close, closing) = oneshot::channel::<()>();
+    let writer = tokio::spawn(link::write_all(write, messages, async { closing.await.unwrap_or_default() }));
     let mut read = BufReader::new(read);
     let Some(ToInner::Setup(setup)) = link::read(&mut read).await? else {
         return Err(AgentError::Link("the first message is not the one that starts a job".into()));
     };
     let workload = setup.workload.to_string();
-    let served = Box::pin(serve(*setup, &mut read, tell.clone())).await;
+    let served = Box::pin(serve(*setup, &mut read, tell)).await;
     // Whatever ended it: nothing of the job may stay, and what was told last should still arrive.
     processes::kill_workload(&workload).await;
-    for _attempt in 0..50 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if tell.is_closed() || tell.capacity() == tell.max_capacity() {
-            break;
-        }
+    drop(close);
+    if tokio::time::timeout(LAST_TOLD_WITHIN, writer).await.is_err() {
+        tracing::warn!("the agent outside did not take what was told last");
     }
     served
+}
+
+/// Closes our memory to the programs beside us, which run as the same user: the SSH host key is in it, and it is every job's.
+///
+/// Only in the sandbox: outside of it our files in `/proc` would be closed to the outer copy too, and the job's programs are those
+/// of a user who can read the key where it is kept.
+fn close_to_neighbours() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "the job's programs may look into the agent");
+    }
 }
 
 async fn serve(
@@ -71,8 +91,13 @@ async fn serve(
         }
     };
     node.tell(FromInner::Listening).await;
+    let (tell_main, main_told) = watch::channel(setup.command.is_none());
     if let Some(command) = setup.command {
-        tokio::spawn(main_process::run(Arc::clone(&node), command));
+        let node = Arc::clone(&node);
+        tokio::spawn(async move {
+            main_process::run(node, command).await;
+            tell_main.send_replace(true);
+        });
     }
     tokio::spawn(Jupyter::new(Arc::clone(&node), setup.jupyter_port).run(wanted_jupyter));
     loop {
@@ -92,12 +117,11 @@ async fn serve(
                 node.tell(FromInner::Applied { version }).await;
             }
             Some(ToInner::Stop) => {
-                tokio::spawn(stop(Arc::clone(&node)));
+                tokio::spawn(stop(Arc::clone(&node), main_told.clone()));
             }
             Some(ToInner::Kill) => {
                 processes::kill_workload(&node.workload).await;
-                // The main process's end is noticed by its own task, and its exit code should be told before we go.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                told(main_told).await;
                 node.tell(FromInner::Ended).await;
                 return Ok(());
             }
@@ -123,7 +147,7 @@ async fn listening(address: &str, port: u16) -> Result<TcpListener, AgentError> 
 }
 
 /// Asks everything to end, and tells when it has.
-async fn stop(node: Arc<Node>) {
+async fn stop(node: Arc<Node>, main_told: watch::Receiver<bool>) {
     processes::signal(&processes::of_workload(&node.workload), Signal::SIGTERM);
     // An interactive shell shrugs off SIGTERM; that its terminal is gone makes it go.
     let sessions = format!("{}-", node.workload);
@@ -131,7 +155,13 @@ async fn stop(node: Arc<Node>) {
     while !processes::of_workload(&node.workload).is_empty() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    // The main process's own task has yet to see its end and to tell its exit code.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    told(main_told).await;
     node.tell(FromInner::Ended).await;
+}
+
+/// Waits until the main process's own task has seen its end and told its last lines and its exit code.
+async fn told(mut main_told: watch::Receiver<bool>) {
+    if tokio::time::timeout(MAIN_TOLD_WITHIN, main_told.wait_for(|told| *told)).await.is_err() {
+        tracing::warn!("the main process's end was not seen in time");
+    }
 }

@@ -18,7 +18,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{logs::cut, node::Node, processes};
+use crate::{logs::cut, node::Node, orphans, processes};
 
 /// How long an installation may take, and JupyterLab's start.
 const INSTALL_WITHIN: Duration = Duration::from_secs(10 * 60);
@@ -150,6 +150,7 @@ impl Jupyter {
         // The token is in the environment, which only the job's own processes can read; a command line everybody could.
         command.env("JUPYTER_TOKEN", token.reveal());
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+        orphans::awaited(child.id());
         let said = child.stderr.take();
         Ok(Running { child, said })
     }
@@ -227,7 +228,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) else { return };
-        let tree = processes::tree(&processes::all(), id);
+        let tree = processes::tree(&processes::all(), &[id]);
         tokio::spawn(processes::end(tree, Signal::SIGTERM, STOP_GRACE));
     }
 }
@@ -235,6 +236,7 @@ impl Drop for Running {
 /// Runs a command to its end; the error is what it said last.
 async fn finished(mut command: Command, within: Duration) -> Result<(), String> {
     let mut child = command.spawn().map_err(|error| error.to_string())?;
+    orphans::awaited(child.id());
     let said = child.stderr.take();
     let mut running = Running { child, said };
     match tokio::time::timeout(within, running.outcome()).await {

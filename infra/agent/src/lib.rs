@@ -11,7 +11,9 @@
 //!   ends it. A job without an end that hears nothing for an hour ends itself.
 //! - When the outer is killed, nothing of the job stays: bubblewrap ends the sandbox with its parent, and without bubblewrap the
 //!   inner copy ends the processes when its socket closes.
-//! - Every process of a job carries `SLIPWAY_WORKLOAD=<id>`, by which [`end_leftovers`] finds what a killed fleet left behind.
+//! - Every process that we start for a job carries `SLIPWAY_WORKLOAD=<id>`, by which [`end_leftovers`] finds what a killed fleet
+//!   left behind. One that has thrown that away is still a child of one copy or the other, which adopt what is orphaned, and is
+//!   ended by them. Without bubblewrap such a process is missed when both copies are killed at once.
 
 mod boot;
 mod deadlines;
@@ -24,6 +26,7 @@ mod link;
 mod logs;
 mod main_process;
 mod node;
+mod orphans;
 mod outer;
 mod plane;
 mod processes;

@@ -9,6 +9,7 @@ use std::{
     io,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    pin::pin,
 };
 
 use domain::{
@@ -87,9 +88,25 @@ pub(crate) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncBufRead + Un
     serde_json::from_slice(&line).map(Some).map_err(|error| AgentError::Link(error.to_string()))
 }
 
-/// Writes what comes in at `messages` until the senders are gone or the other copy is.
-pub(crate) async fn write_all<T: Serialize>(mut to: impl AsyncWrite + Unpin, mut messages: mpsc::Receiver<T>) {
-    while let Some(message) = messages.recv().await {
+/// Writes what comes in at `messages` until the senders are gone, the other copy is, or `closing` is over: then nothing more is taken,
+/// and what was taken is written.
+pub(crate) async fn write_all<T: Serialize>(
+    mut to: impl AsyncWrite + Unpin,
+    mut messages: mpsc::Receiver<T>,
+    closing: impl Future<Output = ()>,
+) {
+    let mut closing = pin!(closing);
+    let mut closed = false;
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            () = &mut closing, if !closed => {
+                closed = true;
+                messages.close();
+                continue;
+            }
+        };
+        let Some(message) = message else { return };
         let mut line = match serde_json::to_vec(&message) {
             Ok(line) => line,
             Err(error) => {
@@ -124,7 +141,7 @@ mod tests {
     async fn messages_survive_the_socket() {
         let (near, far) = tokio::io::duplex(64);
         let (send, messages) = mpsc::channel(4);
-        let writer = tokio::spawn(write_all(near, messages));
+        let writer = tokio::spawn(write_all(near, messages, std::future::pending()));
         for version in [1, 2] {
             send.send(FromInner::Applied { version }).await.unwrap();
         }
@@ -135,5 +152,23 @@ mod tests {
         assert_eq!(read::<FromInner>(&mut far).await.unwrap(), None);
         writer.await.unwrap();
         assert!(read::<FromInner>(&mut &b"{\"say\":\"nonsense\"}\n"[..]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_before_closing_is_written() {
+        // Far too small for what is said, and read only after the close.
+        let (near, far) = tokio::io::duplex(4);
+        let (send, messages) = mpsc::channel(8);
+        for version in 0..8 {
+            send.try_send(FromInner::Applied { version }).unwrap();
+        }
+        let writer = tokio::spawn(write_all(near, messages, std::future::ready(())));
+        send.closed().await;
+        let mut far = tokio::io::BufReader::new(far);
+        for version in 0..8 {
+            assert_eq!(read(&mut far).await.unwrap(), Some(FromInner::Applied { version }));
+        }
+        assert_eq!(read::<FromInner>(&mut far).await.unwrap(), None, "though a sender is still there");
+        writer.await.unwrap();
     }
 }

@@ -10,7 +10,10 @@ use cloud::Clock;
 use domain::agent::{LogBatch, LogLine, Stream};
 use tokio::sync::Notify;
 
-use crate::plane::{Backoff, Plane};
+use crate::{
+    plane::{Backoff, CallError, Plane},
+    sync::ASK_AGAIN,
+};
 
 /// What may wait to be sent; past this the oldest lines go.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
@@ -29,7 +32,10 @@ const PERIOD: Duration = Duration::from_millis(500);
 struct Buffer {
     lines: VecDeque<LogLine>,
     size: usize,
+    /// Lines that nobody will see and that nobody has been told of.
     dropped: u64,
+    /// How many dropped lines the last batch told of.
+    told: u64,
     sequence: u64,
 }
 
@@ -53,11 +59,11 @@ impl Buffer {
         let mut batch = Vec::new();
         let mut text = 0;
         if self.dropped > 0 {
-            let said = format!("[slipway] {} lines were dropped here: they could not be sent in time.", self.dropped);
+            let said = format!("[slipway] {} lines were dropped here: they could not be sent.", self.dropped);
             text += said.len();
             batch.push(LogLine { at: first, stream: Stream::Stderr, text: said });
-            self.dropped = 0;
         }
+        self.told = std::mem::take(&mut self.dropped);
         while let Some(line) = self.lines.front()
             && batch.len() < MOST_LINES
             && text + line.text.len() <= MOST_TEXT
@@ -69,6 +75,12 @@ impl Buffer {
         }
         self.sequence += 1;
         Some(LogBatch { sequence: self.sequence, lines: batch })
+    }
+
+    /// The batch that came out last will never be taken: its lines are lost, and so is what it said of lost ones before it.
+    fn lost(&mut self, batch: &LogBatch) {
+        let lines = batch.lines.len() - usize::from(self.told > 0);
+        self.dropped += self.told + u64::try_from(lines).unwrap_or(u64::MAX);
     }
 }
 
@@ -110,14 +122,12 @@ impl Logs {
         self.shared.buffer.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 
-    /// Sends what comes, until it is closed and empty. A batch is sent again unchanged until it is taken.
+    /// Sends what comes, until it is closed and empty, or nobody wants it any more.
     pub(crate) async fn ship(self, plane: Arc<Plane>, clock: Arc<dyn Clock>) {
         loop {
             while let Some(batch) = self.next() {
-                let mut backoff = Backoff::default();
-                while let Err(error) = plane.logs(&batch).await {
-                    tracing::warn!(sequence = batch.sequence, %error, "a batch of the log could not be sent");
-                    clock.sleep(backoff.next()).await;
+                if !self.sent(&batch, &plane, &*clock).await {
+                    return;
                 }
                 if !self.closed() {
                     clock.sleep(PERIOD).await;
@@ -127,6 +137,32 @@ impl Logs {
                 return;
             }
             self.shared.some.notified().await;
+        }
+    }
+
+    /// Sends a batch again and again, unchanged, until it is taken, or until it is clear that it never will be: then its lines are lost,
+    /// and the log goes on. False when the log itself is over, because the control plane does not know us any more.
+    async fn sent(&self, batch: &LogBatch, plane: &Plane, clock: &dyn Clock) -> bool {
+        let mut backoff = Backoff::default();
+        let mut refused = None;
+        loop {
+            let Err(error) = plane.logs(batch).await else { return true };
+            tracing::warn!(sequence = batch.sequence, %error, "a batch of the log could not be sent");
+            match error {
+                CallError::Refused(_) => {
+                    let since = *refused.get_or_insert_with(|| clock.now());
+                    // As with reports, one refusal is not the end, unless it is the end anyway.
+                    if self.closed() || clock.now().since(since) >= ASK_AGAIN {
+                        return false;
+                    }
+                }
+                CallError::Rejected(_) => {
+                    self.shared.buffer.lock().unwrap_or_else(PoisonError::into_inner).lost(batch);
+                    return true;
+                }
+                CallError::Unavailable(_) => {}
+            }
+            clock.sleep(backoff.next()).await;
         }
     }
 
@@ -140,6 +176,7 @@ mod tests {
     use domain::Timestamp;
 
     use super::*;
+    use crate::plane::tests::{Jumping, Stub};
 
     fn line(text: impl Into<String>) -> LogLine {
         LogLine { at: Timestamp::from_millis(1), stream: Stream::Stdout, text: text.into() }
@@ -186,6 +223,51 @@ mod tests {
         assert!(batch.lines[0].text.contains(" 3 lines were dropped"), "{}", batch.lines[0].text);
         assert!(batch.lines[1].text.ends_with("03"));
         assert!(buffer.next().unwrap().lines[0].text.ends_with('0'), "said once");
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_never_taken_holds_nothing_up() {
+        let kept = ("200 OK", "{}");
+        let (rejected, trouble) = (("413 Payload Too Large", ""), ("503 Service Unavailable", ""));
+        let refused = ("401 Unauthorized\r\nx-error-code: unauthorized", "{}");
+        for (case, answers, sent, said) in [
+            ("all is well", vec![kept], 2, None),
+            ("trouble", vec![trouble, trouble, kept], 4, None),
+            ("a batch is rejected", vec![rejected, kept], 2, Some(" 500 lines were dropped")),
+            ("two are", vec![rejected, rejected], 2, None),
+            ("the log is refused at the end", vec![refused], 1, None),
+        ] {
+            let stub = Stub::answering(&answers).await;
+            let logs = Logs::default();
+            for number in 0..MOST_LINES + 2 {
+                logs.push(line(number.to_string()));
+            }
+            logs.close();
+            logs.ship(Arc::clone(&stub.plane), Arc::new(Jumping::default())).await;
+            let told = stub.told.lock().unwrap();
+            assert_eq!(told.len(), sent, "{case}");
+            assert!(said.is_none_or(|said| told[1].contains(said)), "{case}: {}", told[1]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_refused_for_long_is_over() {
+        let stub = Stub::answering(&[("404 Not Found\r\nx-error-code: not_found", "{}")]).await;
+        let (logs, clock) = (Logs::default(), Arc::new(Jumping::default()));
+        logs.push(line("one"));
+        logs.ship(Arc::clone(&stub.plane), Arc::clone(&clock) as Arc<dyn Clock>).await;
+        assert!(stub.told.lock().unwrap().len() > 1 && *clock.0.lock().unwrap() >= ASK_AGAIN);
+    }
+
+    #[test]
+    fn what_a_lost_batch_said_of_lost_lines_is_said_again() {
+        let mut buffer = Buffer { dropped: 3, ..Buffer::default() };
+        for said in [3, 4] {
+            buffer.push(line("x"));
+            let batch = buffer.next().unwrap();
+            assert!(batch.lines[0].text.contains(&format!(" {said} lines were dropped")), "{batch:?}");
+            buffer.lost(&batch);
+        }
     }
 
     #[test]

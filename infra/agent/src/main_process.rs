@@ -1,6 +1,6 @@
 //! The job's main process: started once, its output captured line by line.
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{io, process::Stdio, sync::Arc, time::Duration};
 
 use cloud::{Clock, SystemClock};
 use domain::agent::{LogLine, MainProcess, Stream};
@@ -10,11 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    link::FromInner,
-    logs::{LONGEST_LINE, cut},
-    node::Node,
-};
+use crate::{link::FromInner, logs::LONGEST_LINE, node::Node, orphans};
 
 /// How long after the process's end its output is still read: something that it left running may hold the pipe for ever.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
@@ -34,6 +30,7 @@ pub(crate) async fn run(node: Arc<Node>, command: String) {
             return;
         }
     };
+    orphans::awaited(child.id());
     node.tell(FromInner::Main { main: MainProcess::Running }).await;
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
@@ -64,9 +61,9 @@ fn exit_code(status: std::process::ExitStatus) -> i32 {
 }
 
 async fn capture(node: Arc<Node>, output: impl AsyncRead + Unpin, stream: Stream) {
-    let mut output = BufReader::new(output);
+    let mut output = Lines::new(BufReader::new(output));
     loop {
-        match line(&mut output).await {
+        match output.next().await {
             Ok(Some(text)) => {
                 let line = LogLine { at: SystemClock.now(), stream, text };
                 node.tell(FromInner::Log { line }).await;
@@ -80,37 +77,69 @@ async fn capture(node: Arc<Node>, output: impl AsyncRead + Unpin, stream: Stream
     }
 }
 
-/// The next line without its end, or so much of it as a line may hold: the rest then comes as the next line.
-async fn line(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
-    let mut line = Vec::new();
-    loop {
-        let available = from.fill_buf().await?;
-        if available.is_empty() {
-            if line.is_empty() {
-                return Ok(None);
+/// Output as lines of text. A line that is too long for one comes as several, and no character is cut in two or lost.
+struct Lines<R> {
+    from: R,
+    /// What has been read and not given out yet: of one line, without its end.
+    rest: Vec<u8>,
+    /// Whether all of that line has been read.
+    whole: bool,
+}
+
+impl<R: AsyncBufRead + Unpin> Lines<R> {
+    fn new(from: R) -> Self {
+        Self { from, rest: Vec::new(), whole: false }
+    }
+
+    /// The next line without its end, or so much of it as a line may hold.
+    async fn next(&mut self) -> io::Result<Option<String>> {
+        // One byte more than fits, so that the end of a line that just fits is seen.
+        while !self.whole && self.rest.len() <= LONGEST_LINE {
+            let available = self.from.fill_buf().await?;
+            if available.is_empty() {
+                if self.rest.is_empty() {
+                    return Ok(None);
+                }
+                self.whole = true;
+                break;
             }
+            let part = &available[..available.len().min(LONGEST_LINE + 1 - self.rest.len())];
+            let end = part.iter().position(|byte| *byte == b'\n');
+            let length = end.unwrap_or(part.len());
+            self.rest.extend_from_slice(&part[..length]);
+            self.whole = end.is_some();
+            self.from.consume(length + usize::from(self.whole));
+            if self.whole && self.rest.last() == Some(&b'\r') {
+                self.rest.pop();
+            }
+        }
+        let (text, used) = decoded(&self.rest, self.whole);
+        self.rest.drain(..used);
+        self.whole &= !self.rest.is_empty();
+        Ok(Some(text))
+    }
+}
+
+/// As much of `bytes` as a line may hold, as text, and how many of them that is. What is no text is replaced, which makes it longer;
+/// a character at the end that may not be all there is left for later, unless they are the `whole` line.
+fn decoded(bytes: &[u8], whole: bool) -> (String, usize) {
+    let (mut text, mut used) = (String::new(), 0);
+    for chunk in bytes.utf8_chunks() {
+        let fits = chunk.valid().floor_char_boundary(LONGEST_LINE - text.len());
+        text.push_str(&chunk.valid()[..fits]);
+        used += fits;
+        let invalid = chunk.invalid();
+        let cut_off = !whole && used + invalid.len() == bytes.len();
+        let replaced = char::REPLACEMENT_CHARACTER;
+        if fits < chunk.valid().len() || cut_off || text.len() + replaced.len_utf8() > LONGEST_LINE {
             break;
         }
-        let room = (LONGEST_LINE - line.len()).min(available.len());
-        let (take, ended) = match available[..room].iter().position(|byte| *byte == b'\n') {
-            Some(at) => (at + 1, true),
-            None => (room, false),
-        };
-        line.extend_from_slice(&available[..take]);
-        from.consume(take);
-        if ended || line.len() >= LONGEST_LINE {
-            break;
+        if !invalid.is_empty() {
+            text.push(replaced);
+            used += invalid.len();
         }
     }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-    }
-    let mut text = String::from_utf8_lossy(&line).into_owned();
-    cut(&mut text, LONGEST_LINE);
-    Ok(Some(text))
+    (text, used)
 }
 
 #[cfg(test)]
@@ -122,16 +151,23 @@ mod tests {
 
     #[tokio::test]
     async fn output_becomes_lines() {
-        let long = "x".repeat(LONGEST_LINE + 3);
+        let (long, just) = ("x".repeat(LONGEST_LINE + 3), "y".repeat(LONGEST_LINE) + "\nz");
+        // The boundary falls into a character, and what is no text becomes three times as long.
+        let (accents, none) = ("x".to_owned() + &"é".repeat(LONGEST_LINE / 2), vec![0xff; LONGEST_LINE + 1]);
+        let replaced = "\u{fffd}".repeat(LONGEST_LINE / 3);
         for (output, lines) in [
             (&b""[..], vec![]),
             (b"a\nb\r\n\nlast", vec!["a", "b", "", "last"]),
             (b"\xff\n", vec!["\u{fffd}"]),
+            (b"a\xc3", vec!["a\u{fffd}"]),
             (long.as_bytes(), vec![&long[..LONGEST_LINE], "xxx"]),
+            (just.as_bytes(), vec![&just[..LONGEST_LINE], "z"]),
+            (accents.as_bytes(), vec![&accents[..LONGEST_LINE - 1], "é"]),
+            (&none, vec![&replaced, &replaced, &replaced, "\u{fffd}\u{fffd}\u{fffd}"]),
         ] {
-            let mut from = BufReader::with_capacity(7, output);
+            let mut from = Lines::new(BufReader::with_capacity(7, output));
             let mut found = Vec::new();
-            while let Some(text) = line(&mut from).await.unwrap() {
+            while let Some(text) = from.next().await.unwrap() {
                 found.push(text);
             }
             assert_eq!(found, lines);

@@ -13,7 +13,10 @@ use tokio::{
     io::{AsyncReadExt, BufReader},
     net::{TcpStream, UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
     task::JoinHandle,
 };
 
@@ -22,6 +25,7 @@ use crate::{
     deadlines::{Deadlines, Due, SHORT_GRACE},
     link::{self, FromInner, Setup, ToInner},
     logs::Logs,
+    orphans,
     plane::{Backoff, CallError, Plane},
     processes,
     sandbox::Sandbox,
@@ -34,12 +38,16 @@ const ENROLL_FOR: Duration = Duration::from_secs(10 * 60);
 /// How long the inner copy may take to come up, and then its SSH server to answer.
 const INNER_WITHIN: Duration = Duration::from_secs(30);
 const SSH_WITHIN: Duration = Duration::from_secs(60);
+/// How long the inner copy may take to end the job when it is told to, and to be gone when it is killed itself.
+const KILL_WITHIN: Duration = Duration::from_secs(3);
 /// How long the last lines of the log, and the last words, are tried.
 const LAST_LOGS: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// Serves one job from enrolment to its end.
 pub(crate) async fn run(boot: Boot) -> Result<(), AgentError> {
+    orphans::adopt();
+    tokio::spawn(orphans::reap_forever());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(OsIds);
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::system("listening for signals"))?;
@@ -65,7 +73,7 @@ pub(crate) async fn run(boot: Boot) -> Result<(), AgentError> {
             let deadlines = Deadlines::new(clock.now());
             let mut agent =
                 Agent { boot, clock: Arc::clone(&clock), seen: Arc::clone(&seen), running, deadlines, version: 0 };
-            agent.hear(enrolled.synced).await;
+            agent.hear(enrolled.synced);
             Box::pin(agent.serve(heard, terminate)).await
         }
         Err(error) => Err(error),
@@ -89,8 +97,8 @@ async fn enrolled(plane: &Plane, clock: &dyn Clock, token: &Secret, enroll: &Enr
         match plane.enroll(token, enroll).await {
             Ok(enrolled) => return Ok(enrolled),
             Err(CallError::Refused(status)) => return Err(AgentError::Refused { status }),
-            Err(CallError::Unavailable(last)) if clock.now() >= until => return Err(AgentError::Unreachable { last }),
-            Err(CallError::Unavailable(error)) => tracing::warn!(%error, "could not enrol"),
+            Err(error) if clock.now() >= until => return Err(AgentError::Unreachable { last: error.to_string() }),
+            Err(error) => tracing::warn!(%error, "could not enrol"),
         }
         clock.sleep(backoff.next()).await;
     }
@@ -98,22 +106,27 @@ async fn enrolled(plane: &Plane, clock: &dyn Clock, token: &Secret, enroll: &Enr
 
 /// The last report, so that the exit code is known, and the farewell.
 async fn last_words(plane: &Plane, clock: &dyn Clock, seen: &watch::Sender<Seen>, reason: String) {
-    let report = seen.borrow().report();
     let bye = Bye { reason };
     let said = async {
         let mut backoff = Backoff::default();
-        while let Err(error) = plane.sync(&report).await {
-            match error {
+        loop {
+            let report = seen.borrow().report();
+            match plane.sync(&report).await {
+                Ok(_synced) => {
+                    let mut more = false;
+                    seen.send_modify(|seen| more = seen.heard(&report));
+                    if !more {
+                        break;
+                    }
+                }
                 // A refusal means that the job is over for the control plane, which needs no report then.
-                CallError::Refused(_) => break,
-                CallError::Unavailable(_) => clock.sleep(backoff.next()).await,
+                Err(CallError::Refused(_) | CallError::Rejected(_)) => break,
+                Err(CallError::Unavailable(_)) => clock.sleep(backoff.next()).await,
             }
         }
-        while let Err(error) = plane.bye(&bye).await {
-            match error {
-                CallError::Refused(_) => break,
-                CallError::Unavailable(_) => clock.sleep(backoff.next()).await,
-            }
+        while let Err(CallError::Unavailable(error)) = plane.bye(&bye).await {
+            tracing::debug!(%error, "the farewell was not heard");
+            clock.sleep(backoff.next()).await;
         }
     };
     if tokio::time::timeout(LAST_WORDS, said).await.is_err() {
@@ -177,7 +190,10 @@ async fn started(
         env: enrolled.env.clone(),
     };
     let running = Running { to_inner, from_inner, ended: program.ended, id: program.id, reader };
-    running.say(ToInner::Setup(Box::new(setup))).await;
+    // This alone is waited for: without it there is no job, and no deadline yet that could be missed.
+    if running.to_inner.send(ToInner::Setup(Box::new(setup))).await.is_err() {
+        tracing::debug!("the agent in the sandbox is gone already");
+    }
     Ok(running)
 }
 
@@ -186,7 +202,7 @@ fn linked(stream: UnixStream, logs: Logs) -> (mpsc::Sender<ToInner>, mpsc::Recei
     let (read, write) = stream.into_split();
     let (to_inner, messages) = mpsc::channel(16);
     let (told, from_inner) = mpsc::channel(16);
-    tokio::spawn(link::write_all(write, messages));
+    tokio::spawn(link::write_all(write, messages, std::future::pending()));
     let reader = tokio::spawn(async move {
         let mut read = BufReader::new(read);
         loop {
@@ -209,10 +225,14 @@ fn linked(stream: UnixStream, logs: Logs) -> (mpsc::Sender<ToInner>, mpsc::Recei
 }
 
 impl Running {
-    /// Says something to the inner copy; if it is gone, its end is noticed elsewhere.
-    async fn say(&self, message: ToInner) {
-        if self.to_inner.send(message).await.is_err() {
-            tracing::debug!("the agent in the sandbox does not listen any more");
+    /// Says something to the inner copy, and never waits for it: it runs beside the user's code, which may hold it up, and the job's
+    /// end must not wait for that. What gets lost is made up for: what should be true is told again until it has been applied, and
+    /// who does not stop is killed. If the inner copy is gone, its end is noticed elsewhere.
+    fn say(&self, message: ToInner) {
+        match self.to_inner.try_send(message) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => tracing::warn!("the agent in the sandbox does not take what it is told"),
+            Err(TrySendError::Closed(_)) => tracing::debug!("the agent in the sandbox does not listen any more"),
         }
     }
 }
@@ -240,7 +260,7 @@ impl Agent {
             let pause = match self.deadlines.due(self.clock.now()) {
                 Due::Sleep(pause) => pause,
                 Due::Stop => {
-                    self.running.say(ToInner::Stop).await;
+                    self.running.say(ToInner::Stop);
                     continue;
                 }
                 Due::Kill => return Ok(self.kill().await),
@@ -248,7 +268,7 @@ impl Agent {
             tokio::select! {
                 () = self.clock.sleep(pause) => {}
                 Some(news) = heard.recv() => match news {
-                    Heard::Synced(synced) => self.hear(synced).await,
+                    Heard::Synced(synced) => self.hear(synced),
                     Heard::Refused(status) => self.stop_soon(&format!("The control plane refused it with status {status}.")),
                 },
                 _signalled = terminate.recv() => self.stop_soon("The agent was told to end."),
@@ -265,7 +285,7 @@ impl Agent {
     }
 
     /// Takes an answer of the control plane's.
-    async fn hear(&mut self, synced: Synced) {
+    fn hear(&mut self, synced: Synced) {
         self.deadlines.heard(self.clock.now());
         let Some(desired) = synced.desired else { return };
         // Answers of two syncs cannot overtake each other, but a doubled one changes nothing.
@@ -275,7 +295,7 @@ impl Agent {
         self.version = synced.version;
         self.deadlines.desired(&desired);
         let Desired { users, jupyter, notices, .. } = desired;
-        self.running.say(ToInner::Apply { version: synced.version, users, jupyter, notices }).await;
+        self.running.say(ToInner::Apply { version: synced.version, users, jupyter, notices });
     }
 
     /// Ends in a short while.
@@ -320,22 +340,24 @@ impl Agent {
 
     /// Ends everything that is left, and answers why.
     async fn kill(&mut self) -> String {
-        self.running.say(ToInner::Kill).await;
-        if tokio::time::timeout(Duration::from_secs(2), &mut self.running.ended).await.is_err() {
+        self.running.say(ToInner::Kill);
+        // It closes its socket when nothing of the job runs and all has been told: the exit code, and the end of the log.
+        if tokio::time::timeout(KILL_WITHIN, self.rest()).await.is_err() {
             let everyone = processes::all();
-            processes::signal(&processes::tree(&everyone, self.running.id), Signal::SIGKILL);
-        }
-        // What the inner copy said last is still on its way: the exit code, and the end of the log.
-        let rest = async {
-            while let Some(message) = self.running.from_inner.recv().await {
-                self.learn(message);
+            processes::signal(&processes::tree(&everyone, &[self.running.id]), Signal::SIGKILL);
+            if tokio::time::timeout(KILL_WITHIN, self.rest()).await.is_err() {
+                tracing::warn!("the agent in the sandbox is still there");
             }
-        };
-        if tokio::time::timeout(Duration::from_secs(2), rest).await.is_err() {
-            tracing::warn!("the agent in the sandbox is still there");
         }
         self.running.reader.abort();
         self.deadlines.reason().unwrap_or("It ended.").to_owned()
+    }
+
+    /// Takes what the inner copy says to its end.
+    async fn rest(&mut self) {
+        while let Some(message) = self.running.from_inner.recv().await {
+            self.learn(message);
+        }
     }
 
     /// The inner copy is gone without having been told to go.

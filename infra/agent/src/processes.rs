@@ -23,8 +23,8 @@ pub(crate) struct Process {
     parent: i32,
     group: i32,
     session: i32,
-    started: u64,
-    dead: bool,
+    pub(crate) started: u64,
+    pub(crate) dead: bool,
 }
 
 /// Every process that can be seen from here. One that ends while we look is left out.
@@ -52,10 +52,11 @@ fn parse_stat(id: i32, stat: &str) -> Option<Process> {
     })
 }
 
-/// `root`, what descends from it, and what is in the process group or session that it leads.
-pub(crate) fn tree(all: &[Process], root: i32) -> Vec<Process> {
-    let mut inside: BTreeSet<i32> =
-        all.iter().filter(|p| p.id == root || p.group == root || p.session == root).map(|p| p.id).collect();
+/// The `roots`, what descends from them, and what is in a process group or session that one of them leads.
+pub(crate) fn tree(all: &[Process], roots: &[i32]) -> Vec<Process> {
+    let roots: BTreeSet<i32> = roots.iter().copied().collect();
+    let within = |p: &&Process| [p.id, p.group, p.session].iter().any(|id| roots.contains(id));
+    let mut inside: BTreeSet<i32> = all.iter().filter(within).map(|p| p.id).collect();
     loop {
         let before = inside.len();
         let children: Vec<i32> = all.iter().filter(|p| inside.contains(&p.parent)).map(|p| p.id).collect();
@@ -79,10 +80,12 @@ fn mark(process: Process, name: &str) -> Option<String> {
 /// The processes that were started with `name` set to a value that `wanted` accepts, and what descends from them.
 pub(crate) fn marked(name: &str, wanted: impl Fn(&str) -> bool) -> Vec<Process> {
     let everyone = all();
-    let roots = everyone.iter().filter(|process| mark(**process, name).is_some_and(|value| wanted(&value)));
-    let ids: BTreeSet<i32> = roots.flat_map(|root| tree(&everyone, root.id)).map(|process| process.id).collect();
+    let carry = |process: &&Process| mark(**process, name).is_some_and(|value| wanted(&value));
+    let roots: Vec<i32> = everyone.iter().filter(carry).map(|process| process.id).collect();
     let spared = ourselves(&everyone);
-    everyone.into_iter().filter(|p| ids.contains(&p.id) && !spared.contains(&p.id) && !p.dead).collect()
+    let mut found = tree(&everyone, &roots);
+    found.retain(|process| !spared.contains(&process.id));
+    found
 }
 
 /// This process, its ancestors, and the first process of a process namespace: never to be ended from here.
@@ -95,18 +98,23 @@ fn ourselves(all: &[Process]) -> BTreeSet<i32> {
     spared
 }
 
-/// Every process of the job, seen from the agent that serves it: what it started, and what carries the job's mark.
+/// Every process of the job, seen from the agent that serves it: what it started or adopted, and what carries the job's mark.
 pub(crate) fn of_workload(workload: &str) -> Vec<Process> {
     let everyone = all();
-    let own = Pid::this().as_raw();
     let spared = ourselves(&everyone);
-    let mut found: Vec<Process> =
-        everyone.iter().filter(|p| p.parent == own).flat_map(|p| tree(&everyone, p.id)).collect();
+    let children: Vec<i32> = children(&everyone).map(|process| process.id).collect();
+    let mut found = tree(&everyone, &children);
     found.extend(marked(WORKLOAD_MARK, |value| value == workload));
     found.retain(|process| !spared.contains(&process.id) && !process.dead);
     found.sort_by_key(|process| process.id);
     found.dedup_by_key(|process| process.id);
     found
+}
+
+/// This process's children: what it started, and what it adopted.
+pub(crate) fn children(all: &[Process]) -> impl Iterator<Item = &Process> {
+    let own = Pid::this().as_raw();
+    all.iter().filter(move |process| process.parent == own)
 }
 
 /// Sends `signal` to those that are still the processes that were seen.
@@ -220,10 +228,12 @@ mod tests {
             process(13, 1, 13, 10),
             process(20, 1, 20, 20),
         ];
-        let ids = |root| tree(&all, root).iter().map(|p| p.id).collect::<Vec<_>>();
+        let ids = |root| tree(&all, &[root]).iter().map(|p| p.id).collect::<Vec<_>>();
         assert_eq!(ids(10), [10, 11, 12, 13]);
         assert_eq!(ids(11), [11, 12]);
         assert_eq!(ids(20), [20]);
+        assert_eq!(tree(&all, &[11, 20]).iter().map(|p| p.id).collect::<Vec<_>>(), [11, 12, 20]);
+        assert_eq!(tree(&all, &[]), []);
     }
 
     #[test]

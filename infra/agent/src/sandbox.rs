@@ -8,12 +8,13 @@
 use std::{
     ffi::OsString,
     fs, io,
-    path::{Component, Path, PathBuf},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use domain::agent::Boot;
-use nix::unistd::geteuid;
+use nix::unistd::{User, geteuid};
 
 use crate::{
     AgentError,
@@ -25,7 +26,10 @@ use crate::{
 /// Where things are in a bubblewrap sandbox.
 const HOME: &str = "/home/dev";
 const PROGRAM: &str = "/run/slipway/slipway";
-const SOCKET: &str = "/run/slipway/agent.sock";
+pub(crate) const SOCKET: &str = "/run/slipway/agent.sock";
+
+/// Places that every job gets anew, so that nothing in them needs hiding.
+const ANEW: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/home"];
 
 /// Folders under a user's home that hold a whole installation, as virtual environments do; of others only what the search path names is shown, because they
 /// hold secrets too (`.cargo` has the registry's token beside its `bin`).
@@ -204,8 +208,8 @@ enum Entry {
 struct Layout {
     root: PathBuf,
     entries: Vec<Entry>,
-    /// The home of the user that we run as, shown empty.
-    home: Option<PathBuf>,
+    /// The homes of the user that we run as, shown empty.
+    homes: Vec<PathBuf>,
     /// The fleet's folders, shown empty.
     hidden: Vec<PathBuf>,
     /// Files of this machine's that are shown empty.
@@ -231,19 +235,20 @@ impl Layout {
         let here = boot.image_root.is_none();
         let root = PathBuf::from(boot.image_root.as_deref().unwrap_or("/"));
         let as_root = geteuid().is_root();
-        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.components().count() > 1);
-        let (mut hidden, mut masked, mut shown) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut homes, mut hidden, mut masked, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         if here {
-            hidden.extend(private(&sandbox.work_dir));
-            hidden.extend(fs::canonicalize(&boot.host_key).ok().as_deref().and_then(private));
-            hidden = outermost(hidden);
-            shown = home.as_deref().map(|home| shown_in_home(host_path, home)).unwrap_or_default();
+            homes = homes_of_ours();
+            shown = homes.iter().flat_map(|home| shown_in_home(host_path, home)).collect();
+            homes = outermost(homes);
+            hidden = hidden_folders(&boot.hidden, &sandbox.work_dir)?;
             masked = if as_root { secret_files() } else { Vec::new() };
+            let covered = |file: &Path| homes.iter().chain(&hidden).any(|folder| file.starts_with(folder));
+            masked.extend(fs::canonicalize(&boot.host_key).ok().filter(|key| !is_anew(key) && !covered(key)));
         }
         let simulated = boot.gpus_simulated || boot.gpus.is_empty();
         Ok(Self {
             entries: entries(&root).map_err(AgentError::file("reading", &root))?,
-            home: home.filter(|_home| here),
+            homes,
             hidden,
             masked,
             shown,
@@ -310,7 +315,7 @@ impl Layout {
             flags.bind("--bind", self.work_dir.join("tmp"), "/var/tmp");
         }
         flags.add(["--tmpfs", "/run", "--tmpfs", "/home"]);
-        flags.empty(&self.home);
+        flags.empty(&self.homes);
         for folder in &self.shown {
             flags.bind("--ro-bind", folder, folder);
         }
@@ -367,19 +372,47 @@ fn entries(root: &Path) -> io::Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// The folder around a path of the fleet's: other jobs' folders and the control plane's data lie beside it. A folder directly
-/// under the root is too much to hide; then it is the path itself.
-fn private(path: &Path) -> Option<PathBuf> {
-    let deep = |path: &&Path| path.components().filter(|part| matches!(part, Component::Normal(_))).count() >= 2;
-    path.parent().filter(deep).or_else(|| path.is_dir().then_some(path)).map(Path::to_owned)
+/// The homes of the user that we run as: the one that we were told, and the one in the list of users. Links in their paths lead to
+/// where the files can be seen too. A service's user may have `/` or `/usr/sbin` for a home, without which nothing would run.
+fn homes_of_ours() -> Vec<PathBuf> {
+    let deeper_than = |parts: usize| move |home: &PathBuf| home.components().count() > parts;
+    let told = std::env::var_os("HOME").map(PathBuf::from).filter(deeper_than(1));
+    let listed = User::from_uid(geteuid()).ok().flatten().and_then(|user| fs::canonicalize(user.dir).ok());
+    let listed = listed.filter(|home| is_a_users_home(home)).filter(|home| {
+        let owner = fs::metadata(home).ok().filter(fs::Metadata::is_dir).map(|found| found.uid());
+        owner == Some(geteuid().as_raw())
+    });
+    let real = told.as_ref().and_then(|home| fs::canonicalize(home).ok()).filter(deeper_than(1));
+    told.into_iter().chain(real).chain(listed).collect()
 }
 
-/// Those folders that are not in one another, nor in a place that a job gets anew anyway.
+/// Whether this is a folder that a person's files are in, and not one of the system's that a service's user has for a home.
+fn is_a_users_home(home: &Path) -> bool {
+    let systems = ["/usr", "/bin", "/sbin", "/lib", "/etc", "/dev", "/proc", "/sys"];
+    home == Path::new("/root")
+        || (home.components().count() > 2 && !systems.iter().any(|folder| home.starts_with(folder)))
+}
+
+/// The fleet's folders as they really are: the ones it names, and the job's own, which is shown in its own places only. One that
+/// cannot be found is an error, because what cannot be named cannot be hidden.
+fn hidden_folders(folders: &[String], work_dir: &Path) -> Result<Vec<PathBuf>, AgentError> {
+    let mut hidden = vec![work_dir.to_owned()];
+    for folder in folders {
+        hidden.push(fs::canonicalize(folder).map_err(AgentError::file("hiding", folder))?);
+    }
+    Ok(outermost(hidden))
+}
+
+/// Whether this lies in a place that a job gets anew anyway.
+fn is_anew(path: &Path) -> bool {
+    ANEW.iter().any(|place| path.starts_with(place))
+}
+
+/// Those folders that are not in one another, nor in a place that a job gets anew.
 fn outermost(folders: Vec<PathBuf>) -> Vec<PathBuf> {
-    let anew = ["/tmp", "/var/tmp", "/run", "/home"];
     let mut kept: Vec<PathBuf> = Vec::new();
     for folder in folders {
-        if anew.iter().any(|place| folder.starts_with(place)) || kept.iter().any(|outer| folder.starts_with(outer)) {
+        if is_anew(&folder) || kept.iter().any(|outer| folder.starts_with(outer)) {
             continue;
         }
         kept.retain(|inner| !inner.starts_with(&folder));

@@ -6,7 +6,7 @@ fn layout() -> Layout {
     Layout {
         root: "/".into(),
         entries: vec![Entry::Folder("usr".into()), Entry::Link { name: "bin".into(), target: "usr/bin".into() }],
-        home: Some("/root".into()),
+        homes: vec!["/root".into()],
         hidden: vec!["/srv/slipway".into()],
         masked: vec!["/etc/shadow".into()],
         shown: vec!["/root/.pyenv".into()],
@@ -60,14 +60,32 @@ fn an_ordinary_user_needs_a_user_namespace() {
 }
 
 #[test]
-fn what_lies_beside_the_fleets_files_is_hidden() {
-    for (path, hidden) in [
-        ("/srv/slipway/work/1", Some("/srv/slipway/work")),
-        ("/var/slipway/key", Some("/var/slipway")),
-        ("/etc/no-such-key", None),
-        ("/tmp", Some("/tmp")),
+fn the_fleets_folders_are_hidden_however_high_they_lie() {
+    for (folders, hidden) in [
+        (vec!["/etc"], Some(vec!["/srv/1", "/etc"])),
+        (vec!["/etc/../etc/"], Some(vec!["/srv/1", "/etc"])),
+        (vec!["/tmp"], Some(vec!["/srv/1"])),
+        (vec![], Some(vec!["/srv/1"])),
+        (vec!["/no-such-folder"], None),
     ] {
-        assert_eq!(private(Path::new(path)).as_deref(), hidden.map(Path::new), "{path}");
+        let named: Vec<String> = folders.iter().map(ToString::to_string).collect();
+        let found = hidden_folders(&named, Path::new("/srv/1")).ok();
+        assert_eq!(found, hidden.map(|hidden| hidden.iter().map(PathBuf::from).collect()), "{folders:?}");
+    }
+}
+
+#[test]
+fn a_services_home_is_no_persons() {
+    for (home, persons) in [
+        ("/root", true),
+        ("/var/lib/jenkins", true),
+        ("/data/people/ada", true),
+        ("/", false),
+        ("/bin", false),
+        ("/usr/sbin", false),
+        ("/nonexistent", false),
+    ] {
+        assert_eq!(is_a_users_home(Path::new(home)), persons, "{home}");
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::AgentError;
+use crate::{AgentError, orphans};
 
 /// A program that runs, and where its end is told.
 pub(crate) struct Started {
@@ -26,6 +26,7 @@ pub(crate) async fn on_own_thread(mut command: Command) -> Result<Started, Agent
     let (tell_ended, ended) = oneshot::channel();
     let body = move || match command.spawn() {
         Ok(mut child) => {
+            orphans::awaited(Some(child.id()));
             // A listener that has gone away is no reason to stop waiting: this thread must outlive the program.
             let heard = tell_started.send(Ok(i32::try_from(child.id()).unwrap_or(i32::MAX))).is_ok();
             let status = child.wait();

@@ -30,6 +30,8 @@ pub struct Boot {
     pub work_dir: String,
     /// The SSH host key in OpenSSH's format; made there if the file is missing. Kept beside the data so that it does not change.
     pub host_key: String,
+    /// Folders of the fleet's that no job may see, such as the one with the control plane's data.
+    pub hidden: Vec<String>,
     /// An unpacked root file system for the job's image, or `None` to show this machine's programs read-only.
     pub image_root: Option<String>,
     /// The image's name, told to the job as `SLIPWAY_IMAGE`.

@@ -4,22 +4,22 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use domain::agent::User;
-use russh::{
-    keys::{PublicKey, ssh_key::public::KeyData},
-    server::Handle,
-};
+use russh::keys::{PublicKey, ssh_key::public::KeyData};
+use tokio::sync::{Semaphore, watch};
 
 /// A connection that has been let in, with what is needed to end it.
-#[derive(Clone)]
 pub(crate) struct Guest {
     pub(crate) key: KeyData,
-    pub(crate) handle: Handle,
     /// The value of the mark that all its processes carry.
     pub(crate) mark: String,
+    /// Set to put it out; its receiver is gone when the connection has ended.
+    pub(crate) out: watch::Sender<bool>,
+    /// Each of its sessions holds one of these places to its very end.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 /// Who may come in, and who is in.
@@ -54,6 +54,11 @@ impl Access {
             inside.guests.insert(guest.mark.clone(), guest);
         }
         allowed
+    }
+
+    /// Whether this connection may still ask for something: it was let in, and has been neither put out nor ended.
+    pub(crate) fn is_in(&self, mark: &str) -> bool {
+        self.lock().guests.contains_key(mark)
     }
 
     /// A connection has ended.
@@ -105,6 +110,24 @@ mod tests {
     fn key() -> (KeyData, String) {
         let key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
         (key.public_key().key_data().clone(), key.public_key().to_openssh().unwrap())
+    }
+
+    #[test]
+    fn who_is_in_is_in_until_the_key_goes_or_the_connection_does() {
+        let access = Access::default();
+        let ((ada, ada_line), (ben, _)) = (key(), key());
+        let guest = |key: &KeyData, mark: &str| Guest {
+            key: key.clone(),
+            mark: mark.into(),
+            out: watch::Sender::new(false),
+            places: Arc::new(Semaphore::new(1)),
+        };
+        access.replace(&[User { name: "ada".into(), keys: vec![ada_line] }]);
+        assert!(access.enter(guest(&ada, "a")) && access.enter(guest(&ada, "b")) && !access.enter(guest(&ben, "c")));
+        access.leave("b");
+        assert_eq!(["a", "b", "c"].map(|mark| access.is_in(mark)), [true, false, false]);
+        assert_eq!(access.replace(&[]).iter().map(|guest| guest.mark.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert!(!access.is_in("a"));
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Relay {
             End::ClientGone => {
                 pumps.abort_all();
                 if let Some(process) = running.process {
-                    let tree = processes::tree(&processes::all(), process);
+                    let tree = processes::tree(&processes::all(), &[process]);
                     processes::end(tree, Signal::SIGHUP, GONE_GRACE).await;
                 }
             }

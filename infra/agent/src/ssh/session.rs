@@ -16,14 +16,14 @@ use portable_pty::{CommandBuilder, native_pty_system};
 use russh::{Channel, server::Msg};
 use tokio::{
     process::Command,
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
 };
 
 use super::{
     relay::{self, Relay, Running, copy_out, feed, read_all, size},
     sftp::Sftp,
 };
-use crate::{environment::Environment, node::Node};
+use crate::{environment::Environment, node::Node, orphans};
 
 /// What end of input is for a terminal.
 const END_OF_INPUT: u8 = 4;
@@ -54,6 +54,8 @@ pub(crate) struct Started {
     pub(crate) terminal: Option<Terminal>,
     pub(crate) environment: Environment,
     pub(crate) wish: Wish,
+    /// Its place among its connection's sessions, given back when this ends.
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 impl Started {
@@ -72,6 +74,7 @@ impl Started {
                 relay::refused(channel, &format!("slipway: it could not be started: {error}\r\n")).await;
             }
         }
+        drop(self.place);
     }
 
     /// Starts what the client wants.
@@ -99,6 +102,7 @@ impl Started {
         let mut command = Command::new(self.node.shell);
         command.args(&words[1..]).env_clear().envs(&self.environment).current_dir(&self.node.home).process_group(0);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        orphans::awaited(child.id());
         let process = child.id().and_then(|id| i32::try_from(id).ok());
         let (input, data) = mpsc::channel(8);
         if let Some(stdin) = child.stdin.take() {
@@ -128,6 +132,7 @@ impl Started {
         command.cwd(&self.node.home);
         let mut child = pair.slave.spawn_command(command).map_err(io::Error::other)?;
         drop(pair.slave);
+        orphans::awaited(child.process_id());
         let process = child.process_id().and_then(|id| i32::try_from(id).ok());
         let reader = pair.master.try_clone_reader().map_err(io::Error::other)?;
         let writer = pair.master.take_writer().map_err(io::Error::other)?;

@@ -23,7 +23,7 @@ use tokio::{
 use super::server;
 use crate::{environment::tests::setup, node::Node};
 
-struct Anyone;
+pub(super) struct Anyone;
 
 impl client::Handler for Anyone {
     type Error = russh::Error;
@@ -34,19 +34,19 @@ impl client::Handler for Anyone {
 }
 
 /// A server, with somebody who may come in.
-struct Server {
-    node: Arc<Node>,
-    port: u16,
-    key: Arc<PrivateKey>,
-    home: TempDir,
+pub(super) struct Server {
+    pub(super) node: Arc<Node>,
+    pub(super) port: u16,
+    pub(super) key: Arc<PrivateKey>,
+    pub(super) home: TempDir,
 }
 
-fn key() -> Arc<PrivateKey> {
+pub(super) fn key() -> Arc<PrivateKey> {
     Arc::new(PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap())
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let (tell, told) = mpsc::channel(64);
         let mut job = setup(home.path());
@@ -67,7 +67,7 @@ impl Server {
         server
     }
 
-    async fn allow(&self, allowed: bool) {
+    pub(super) async fn allow(&self, allowed: bool) {
         let keys = if allowed { vec![self.key.public_key().to_openssh().unwrap()] } else { Vec::new() };
         server::put_out(self.node.access.replace(&[User { name: "ada".into(), keys }])).await;
     }
@@ -107,7 +107,7 @@ async fn outcome(channel: &mut Channel<client::Msg>) -> Outcome {
 }
 
 /// Reads until `wanted` has come.
-async fn read_until(channel: &mut Channel<client::Msg>, wanted: &str) -> String {
+pub(super) async fn read_until(channel: &mut Channel<client::Msg>, wanted: &str) -> String {
     let mut seen = String::new();
     let read = async {
         while !seen.contains(wanted) {
@@ -189,8 +189,12 @@ async fn a_terminal_resizes_interrupts_and_shows_notices() {
     let seen = read_until(&mut channel, "asleep-41").await;
     assert!(seen.contains("41 101"), "{seen}");
     channel.data_bytes("\x03").await.unwrap();
-    channel.data_bytes("echo after-$((40 + 2))\n").await.unwrap();
-    read_until(&mut channel, "after-42").await;
+    channel.data_bytes("PS1='ready'; PS1=\"$PS1> \"; echo after-$((40 + 2))\n").await.unwrap();
+    let seen = read_until(&mut channel, "after-42").await;
+    // Until the prompt is there, the shell has not set its terminal up, and ^D would be nothing to it.
+    if !seen.contains("ready> ") {
+        read_until(&mut channel, "ready> ").await;
+    }
     server.node.terminals.show(&[Notice { number: 1, text: "It ends in five minutes.".into() }]);
     read_until(&mut channel, "It ends in five minutes.\r\n").await;
     // The end of the input is ^D to the shell, which then ends by itself.
@@ -212,7 +216,7 @@ async fn a_client_that_goes_takes_its_processes_along() {
     gone(pid).await;
 }
 
-async fn gone(pid: i32) {
+pub(super) async fn gone(pid: i32) {
     for _attempt in 0..400 {
         if crate::processes::look(pid).is_none_or(|process| crate::processes::alive(&[process]).is_empty()) {
             return;

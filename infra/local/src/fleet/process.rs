@@ -46,6 +46,8 @@ impl Inner {
         data::make_dir(&work_dir)?;
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(work_dir.join(LOG))?;
         let simulated = self.settings.nodes.iter().find(|spec| spec.id == order.node).is_none_or(|spec| spec.simulated);
+        // The host key lies at the data folder's root.
+        let data_root = self.settings.host_key.parent();
         let boot = Boot {
             plane: self.settings.plane_url.clone(),
             workload: order.workload,
@@ -55,6 +57,7 @@ impl Inner {
             jupyter_port: made.address.jupyter_port,
             work_dir: work_dir.to_string_lossy().into_owned(),
             host_key: self.settings.host_key.to_string_lossy().into_owned(),
+            hidden: data_root.map(|root| root.to_string_lossy().into_owned()).into_iter().collect(),
             image_root: self.image_root(&order.image).map(|root| root.to_string_lossy().into_owned()),
             image: order.image.clone(),
             gpus: made.gpus.clone(),
