@@ -40,7 +40,7 @@ pub(crate) struct Setup {
     pub(crate) image: String,
     pub(crate) gpus: Vec<u32>,
     pub(crate) gpus_simulated: bool,
-    pub(crate) command: Option<String>,
+    pub(crate) command: Option<Secret>,
     pub(crate) env: BTreeMap<String, Secret>,
 }
 

@@ -3,7 +3,10 @@
 use std::{io, process::Stdio, sync::Arc, time::Duration};
 
 use cloud::{Clock, SystemClock};
-use domain::agent::{LogLine, MainProcess, Stream};
+use domain::{
+    Secret,
+    agent::{LogLine, MainProcess, Stream},
+};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader},
     process::Command,
@@ -16,9 +19,9 @@ use crate::{link::FromInner, logs::LONGEST_LINE, node::Node, orphans};
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Runs the user's command line, which is one argument to the shell and nothing of ours, to its end.
-pub(crate) async fn run(node: Arc<Node>, command: String) {
+pub(crate) async fn run(node: Arc<Node>, command: Secret) {
     let mut program = Command::new("/bin/sh");
-    program.arg("-c").arg(command).env_clear().envs(&node.environment).current_dir(&node.home);
+    program.arg("-c").arg(command.reveal()).env_clear().envs(&node.environment).current_dir(&node.home);
     program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = match program.spawn() {
         Ok(child) => child,
@@ -179,7 +182,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (tell, mut told) = mpsc::channel(64);
         let node = Arc::new(Node::new(&setup(home.path()), tell));
-        tokio::spawn(run(node, command.to_owned()));
+        tokio::spawn(run(node, Secret::new(command)));
         let mut lines = Vec::new();
         loop {
             match told.recv().await.unwrap() {

@@ -186,7 +186,7 @@ async fn started(
         image: boot.image.clone(),
         gpus: boot.gpus.clone(),
         gpus_simulated: boot.gpus_simulated,
-        command: enrolled.command.as_ref().map(|command| command.reveal().to_owned()),
+        command: enrolled.command.clone(),
         env: enrolled.env.clone(),
     };
     let running = Running { to_inner, from_inner, ended: program.ended, id: program.id, reader };

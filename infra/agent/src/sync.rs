@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cloud::{Clock, Ids};
 use domain::{
     Secret, Timestamp,
-    agent::{JupyterState, MainProcess, Note, Progress, Report, Synced},
+    agent::{JupyterState, MOST_NOTES, MainProcess, Note, Progress, Report, Synced},
     api_key::{KeyKind, mint},
 };
 use tokio::sync::{mpsc, watch};
@@ -22,9 +22,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// How long after the control plane refused the agent it is asked once more. A job is too dear to end over one answer.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// The longest note, by the protocol, and the most that one report may carry.
+/// The longest note, by the protocol.
 const LONGEST_NOTE: usize = 500;
-const MOST_NOTES: usize = 20;
 
 /// What the agent has to report.
 #[derive(Clone, Debug)]
