@@ -26,7 +26,7 @@ use domain::{TenantId, Timestamp, WorkloadId, message::Message};
 use http::{Method, StatusCode, header};
 use store::Plane;
 
-use super::{random, secrets};
+use super::{random, secrets, wire::Ear};
 
 /// A sown bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,10 @@ pub(crate) enum Bug {
     LateClock,
     /// Whoever was let in once is let in for ever.
     KeysCached,
+    /// An extension moves the end twice as far.
+    ExtendsTwice,
+    /// A session that was replaced is good for ever.
+    OldSessionLives,
     /// Answers are cached by their path alone.
     SharedCache,
     /// Idempotency keys are ignored.
@@ -71,7 +75,9 @@ pub(crate) enum Bug {
     SecretsEchoed,
 }
 
-const ALL: [Bug; 19] = [
+const ALL: [Bug; 21] = [
+    Bug::ExtendsTwice,
+    Bug::OldSessionLives,
     Bug::NoToken,
     Bug::GoneAtOnce,
     Bug::AbsenceIsGone,
@@ -202,6 +208,41 @@ impl Launches for Deaf {
     }
 }
 
+/// Lets an ear hear what is said to a queue and to the launches' service, where anybody may read it who may look at those.
+struct Overheard<P: ?Sized> {
+    inner: Arc<P>,
+    ear: Ear,
+}
+
+#[async_trait]
+impl Queue for Overheard<dyn Queue> {
+    async fn send(&self, message: &Message) -> Result<(), PortError> {
+        self.ear.said("a queue", &serde_json::to_string(message).unwrap_or_default());
+        self.inner.send(message).await
+    }
+
+    async fn healthy(&self) -> bool {
+        self.inner.healthy().await
+    }
+}
+
+#[async_trait]
+impl Launches for Overheard<dyn Launches> {
+    async fn start(&self, launch: &Launch) -> Result<(), PortError> {
+        self.ear.said("a launch", &format!("{launch:?}"));
+        self.inner.start(launch).await
+    }
+
+    async fn complete(&self, token: &TaskToken) -> Result<(), PortError> {
+        self.inner.complete(token).await
+    }
+
+    async fn fail(&self, token: &TaskToken, error: &str, cause: &str) -> Result<(), PortError> {
+        self.ear.said("a launch", &format!("{error}: {cause}"));
+        self.inner.fail(token, error, cause).await
+    }
+}
+
 /// A clock that is behind, or stands where it began.
 struct Wrong {
     inner: Arc<dyn Clock>,
@@ -227,7 +268,7 @@ fn with_clock(plane: &Plane, behind: Duration, stands: Option<Timestamp>) -> Pla
 }
 
 /// The ports of a plane over `world`, which say when the fleet has moved.
-pub(crate) fn ports(world: &World, bug: Option<Bug>, moved: Arc<AtomicBool>) -> Ports {
+pub(crate) fn ports(world: &World, bug: Option<Bug>, moved: Arc<AtomicBool>, ear: &Ear) -> Ports {
     let ports = world.ports();
     let (ordered, ended) = (Mutex::default(), Mutex::default());
     let fleet = Arc::new(Watched { inner: ports.fleet.clone(), moved, bug, ordered, ended });
@@ -239,6 +280,8 @@ pub(crate) fn ports(world: &World, bug: Option<Bug>, moved: Arc<AtomicBool>) -> 
         Some(Bug::TokensLost) => Arc::new(Deaf(ports.launches.clone())),
         _ => ports.launches.clone(),
     };
+    let queue = Arc::new(Overheard { inner: queue, ear: ear.clone() });
+    let launches = Arc::new(Overheard { inner: launches, ear: ear.clone() });
     Ports { fleet, queue, launches, ..ports }
 }
 

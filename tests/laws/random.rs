@@ -17,8 +17,8 @@ use super::{
     secrets,
 };
 
-/// By how much clocks are wrong at most.
-pub(crate) const SKEW: Duration = Duration::from_secs(5);
+/// By how much clocks are wrong at most, where they are.
+const SKEW: Duration = Duration::from_secs(5);
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
 
@@ -29,6 +29,7 @@ fn weather(h: &mut Harness) {
     let capacity = [None, None, None, Some(12)][h.rng.below(4)];
     let lag = Duration::from_secs([0, 120][h.rng.below(2)]);
     h.peaceful = per_mille == 0 && capacity.is_none();
+    h.skew = skew;
     h.world.set(|settings| {
         settings.skew = skew;
         settings.capacity = capacity;
