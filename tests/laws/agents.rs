@@ -1,11 +1,12 @@
 //! An agent for each instance, each with a temper of its own.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use cloud::sim::{Instance, Rng, World};
 use domain::{
-    Secret, TenantId, Timestamp, WorkloadId,
+    Secret, TenantId, Timestamp, Workload, WorkloadId,
     api_key::{KeyKind, mint},
+    lifecycle::State,
     message::Message,
 };
 use futures::executor::block_on;
@@ -150,9 +151,14 @@ impl Agents {
         self.all.iter().filter(|agent| !agent.gone && agent.in_flight.is_none()).filter_map(Agent::acts_at).min()
     }
 
+    /// Whether every agent has told and learned what there is.
+    pub(crate) fn are_idle(&self, rows: &BTreeMap<WorkloadId, Workload>) -> bool {
+        self.all.iter().all(|agent| agent.gone || agent.next_at.is_none() || agent.is_idle(rows.get(&agent.workload)))
+    }
+
     /// Idle agents say nothing until `to`, unless they have to stop before.
-    pub(crate) fn sleep_until(&mut self, to: Timestamp) {
-        for agent in &mut self.all {
+    pub(crate) fn sleep_until(&mut self, to: Timestamp, rows: &BTreeMap<WorkloadId, Workload>) {
+        for agent in self.all.iter_mut().filter(|agent| agent.is_idle(rows.get(&agent.workload))) {
             agent.next_at = agent.next_at.map(|at| at.max(to));
         }
     }
@@ -208,6 +214,11 @@ impl Agent {
     /// The order that its instance was made from belongs to this tenant.
     fn tenant(&self) -> &TenantId {
         &self.instance.order.tenant
+    }
+
+    fn is_idle(&self, row: Option<&Workload>) -> bool {
+        let agreed = |row: &Workload| row.version == self.applied && row.jupyter.ready == self.jupyter;
+        row.is_none_or(|row| row.state != State::Active || agreed(row))
     }
 
     fn acts_at(&self) -> Option<Timestamp> {

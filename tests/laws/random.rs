@@ -20,7 +20,8 @@ use super::{
 /// By how much clocks are wrong at most, where they are.
 const SKEW: Duration = Duration::from_secs(5);
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
+/// What GitHub has of everybody who is asked for.
+pub(crate) const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
 
 /// How much goes wrong, drawn from a schedule's seed.
 fn weather(h: &mut Harness) {

@@ -45,8 +45,11 @@ impl Harness {
         if moving || queued || !self.tasks.is_empty() || to <= self.next_sweep || self.sweep_has_work() {
             return self.pass(60);
         }
+        // Whoever has news says so with one of its next reports.
+        let soon = self.world.now().plus(Duration::from_secs(300));
+        let to = if self.agents.are_idle(&self.rows.workloads) { to } else { to.min(soon) };
         self.next_sweep = to;
-        self.agents.sleep_until(to);
+        self.agents.sleep_until(to, &self.rows.workloads);
         self.advance(to)
     }
 
