@@ -133,7 +133,7 @@ impl HttpConnector for Wire {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let action = target.rsplit('.').next().unwrap_or_default().to_owned();
         if READS.contains(&action.as_str()) {
-            return self.embedded.call(request);
+            return self.read(request);
         }
         assert!(WRITES.contains(&action.as_str()), "say in tests/laws/wire.rs whether {action} writes");
         let body = request.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
@@ -164,6 +164,21 @@ enum Sown {
 }
 
 impl Wire {
+    fn read(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let of_key = request.body().bytes().is_some_and(|body| String::from_utf8_lossy(body).contains("\"key#"));
+        let answer = self.embedded.call(request);
+        if self.bug != Some(Bug::LateKeys) || !of_key {
+            return answer;
+        }
+        HttpConnectorFuture::new(async move {
+            let mut answer = answer.await?;
+            let body =
+                answer.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+            *answer.body_mut() = SdkBody::from(ending_later(&body, 900));
+            Ok(answer)
+        })
+    }
+
     fn sown(&self, action: &str, body: &str) -> Sown {
         let transaction = action == "TransactWriteItems";
         match self.bug {
@@ -174,18 +189,20 @@ impl Wire {
             }
             Some(Bug::OldSessionLives) if action == "DeleteItem" && body.contains("\"key#") => Sown::NotDone,
             Some(Bug::NoConditions) if transaction => Sown::Instead(without_conditions(body)),
-            Some(Bug::ExtendsTwice) if body.contains("{\"S\":\"extended\"}") => Sown::Instead(ending_later(body)),
+            Some(Bug::ExtendsTwice) if body.contains("{\"S\":\"extended\"}") => Sown::Instead(ending_later(body, 3600)),
+            Some(Bug::BooksNothing) => Sown::Instead(body.replace("\":change\":{\"N\":\"-", "\":change\":{\"N\":\"0")),
+            Some(Bug::CountsDownTwice) => Sown::Instead(body.replace("\":less\":{\"N\":\"-1", "\":less\":{\"N\":\"-2")),
             _ => Sown::Nothing,
         }
     }
 }
 
-/// The request with an end that is an hour later.
-fn ending_later(body: &str) -> String {
+/// The text with its first end so many seconds later.
+fn ending_later(body: &str, seconds: u64) -> String {
     let mark = "\"expires_at\":{\"S\":\"";
     let later = |rest: &str| {
         let (end, after) = rest.split_once('"')?;
-        Some(format!("{}\"{after}", Timestamp::parse(end)?.plus(Duration::from_secs(3600))))
+        Some(format!("{}\"{after}", Timestamp::parse(end)?.plus(Duration::from_secs(seconds))))
     };
     match body.split_once(mark).and_then(|(before, rest)| Some((before, later(rest)?))) {
         Some((before, rest)) => format!("{before}{mark}{rest}"),

@@ -258,16 +258,7 @@ impl Harness {
         let now = self.world.now();
         if now >= self.next_sweep {
             self.next_sweep = now.plus(A_SWEEP);
-            if self.bug != Some(Bug::NoSweep) {
-                let plane = self.sweeper.clone();
-                let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
-                self.tasks.insert(task, Purpose::Sweep);
-            }
-            if self.bug != Some(Bug::NoSweep) {
-                let plane = self.sweeper.clone();
-                let task = self.executor.spawn("orphans", async move { sweeper::end_orphans(&plane).await.map(drop) });
-                self.tasks.insert(task, Purpose::Sweep);
-            }
+            self.sweep();
         }
         for (flight, invocation) in self.flights.calls(&self.world, self.bug) {
             let plane = self.plane.clone();
@@ -285,6 +276,21 @@ impl Harness {
             self.agents.sent(agent, number);
         }
         Ok(())
+    }
+
+    fn sweep(&mut self) {
+        if self.bug == Some(Bug::NoSweep) {
+            return;
+        }
+        let plane = self.sweeper.clone();
+        let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
+        self.tasks.insert(task, Purpose::Sweep);
+        if self.bug == Some(Bug::OrphansLive) {
+            return;
+        }
+        let plane = self.sweeper.clone();
+        let task = self.executor.spawn("orphans", async move { sweeper::end_orphans(&plane).await.map(drop) });
+        self.tasks.insert(task, Purpose::Sweep);
     }
 
     fn deliver(&mut self, delivery: Delivery) {
