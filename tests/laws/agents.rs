@@ -151,9 +151,10 @@ impl Agents {
         self.all.iter().filter(|agent| !agent.gone && agent.in_flight.is_none()).filter_map(Agent::acts_at).min()
     }
 
-    /// Whether every agent has told and learned what there is.
-    pub(crate) fn are_idle(&self, rows: &BTreeMap<WorkloadId, Workload>) -> bool {
-        self.all.iter().all(|agent| agent.gone || agent.next_at.is_none() || agent.is_idle(rows.get(&agent.workload)))
+    /// When the first of those acts who have something to tell or to learn.
+    pub(crate) fn next_news(&self, rows: &BTreeMap<WorkloadId, Workload>) -> Option<Timestamp> {
+        let busy = |agent: &&Agent| !agent.gone && !agent.is_idle(rows.get(&agent.workload));
+        self.all.iter().filter(busy).filter_map(Agent::acts_at).min()
     }
 
     /// Idle agents say nothing until `to`, unless they have to stop before.

@@ -38,16 +38,14 @@ impl Harness {
     pub(crate) fn skip(&mut self, to: Timestamp) -> Result<(), Violation> {
         self.settle()?;
         let due = self.rows.workloads.values().filter_map(Workload::due_at).min();
-        let to = due.map_or(to, |due| due.min(to));
+        let news = self.agents.next_news(&self.rows.workloads);
+        let to = [due, news].into_iter().flatten().fold(to, Timestamp::min);
         let moving =
             self.rows.workloads.values().any(|row| matches!(row.state.stage(), Stage::Launching | Stage::Ending));
         let queued = QueueName::ALL.into_iter().any(|queue| !self.world.messages(queue).is_empty());
         if moving || queued || !self.tasks.is_empty() || to <= self.next_sweep || self.sweep_has_work() {
             return self.pass(60);
         }
-        // Whoever has news says so with one of its next reports.
-        let soon = self.world.now().plus(Duration::from_secs(300));
-        let to = if self.agents.are_idle(&self.rows.workloads) { to } else { to.min(soon) };
         self.next_sweep = to;
         self.agents.sleep_until(to, &self.rows.workloads);
         self.advance(to)
