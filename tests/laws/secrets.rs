@@ -81,3 +81,25 @@ impl Visit for Words<'_> {
         let _written = write!(self.0, "{}={value:?} ", field.name());
     }
 }
+
+#[test]
+fn events_and_spans_are_heard() {
+    let secret = format!("{SECRET}x");
+    let said: [(&str, &dyn Fn()); 4] = [
+        ("an event", &|| tracing::info!(secret, "told")),
+        ("an event's words", &|| tracing::debug!("told {secret}")),
+        ("a span", &|| drop(tracing::info_span!("told", secret))),
+        ("a span's later field", &|| {
+            let span = tracing::info_span!("told", secret = tracing::field::Empty);
+            span.record("secret", &*secret);
+        }),
+    ];
+    for (name, say) in said {
+        let log = listening(|| {
+            drop(take_log());
+            say();
+            take_log()
+        });
+        assert!(found_in(&log).is_some(), "{name}: {log:?}");
+    }
+}

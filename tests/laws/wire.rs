@@ -249,3 +249,19 @@ impl HttpClient for Wire {
         SharedHttpConnector::new(self.clone())
     }
 }
+
+#[test]
+fn a_write_names_what_it_touches() {
+    let id = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
+    for (key, workloads, pools) in [
+        (format!("default#{id}"), 1, 0),
+        (format!("000001768932000#{id}"), 0, 0),
+        ("pool#local/h100".to_owned(), 0, 1),
+        ("default#owner#ann".to_owned(), 0, 0),
+        ("key#3e1a5b".to_owned(), 0, 0),
+    ] {
+        let body = format!(r#"{{"Key":{{"pk":{{"S":"{key}"}},"sk":{{"S":"-"}}}}}}"#);
+        let (touched, touched_pools) = named(&body);
+        assert_eq!((touched.len(), touched_pools.len()), (workloads, pools), "{key}");
+    }
+}
