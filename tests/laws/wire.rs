@@ -174,7 +174,7 @@ impl Wire {
             let mut answer = answer.await?;
             let body =
                 answer.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-            *answer.body_mut() = SdkBody::from(ending_later(&body, 900));
+            *answer.body_mut() = SdkBody::from(ending_later(&body, 24 * 3600));
             Ok(answer)
         })
     }

@@ -64,7 +64,7 @@ pub(crate) enum Bug {
     SweepClockStands,
     /// The clock of those who answer is a quarter of an hour behind.
     LateClock,
-    /// A quarter of an hour after its end a key is still good.
+    /// A day after its end a key is still good.
     LateKeys,
     /// Whoever was let in once is let in for ever.
     KeysCached,
