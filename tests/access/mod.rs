@@ -1,6 +1,10 @@
-//! Who may call what: `matrix.txt` has a row for each operation and a column for each kind of caller, read and written by people.
+//! Who may call what: `matrix.txt` says what each class of operations answers each kind of caller, and which class each operation is of.
+//! People read and write it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::{
     Secret, TenantId, Timestamp, UserName,
@@ -13,7 +17,7 @@ use store::identities::{AgentKey, Holder};
 use crate::support::{
     ADMIN,
     drive::Bench,
-    operations::{Operation, SAMPLE_JOB, Scene, operations},
+    operations::{Caller, Operation, Scene, Things, operations, samples},
     wire::Ask,
 };
 
@@ -105,7 +109,7 @@ fn as_caller(scene: &Scene, caller: &str, ask: Ask) -> Ask {
 
 /// What the operation answers `caller`, in a scene of its own where the last one was changed.
 fn answered(scene: &mut Scene, operation: &Operation, caller: &str) -> u16 {
-    let ask = as_caller(scene, caller, scene.bare(operation, &scene.job));
+    let ask = as_caller(scene, caller, scene.bare(operation));
     let status = scene.bench.send(ask).status;
     if (status < 400 && operation.method != http::Method::GET) || caller == "token-end" {
         *scene = Scene::new();
@@ -113,48 +117,99 @@ fn answered(scene: &mut Scene, operation: &Operation, caller: &str) -> u16 {
     status
 }
 
-/// The table's rows: an operation, and a status for each caller.
-fn rows(table: &str) -> Vec<(String, Vec<String>)> {
-    let lines = table.lines().filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
-    let row = |line: &str| {
-        let mut words = line.split_whitespace().map(str::to_owned);
-        (words.next().unwrap(), words.collect())
-    };
-    lines.map(row).collect()
+/// What `matrix.txt` says.
+#[derive(Debug, Default)]
+struct Matrix {
+    /// What each class answers each caller.
+    classes: BTreeMap<String, Vec<String>>,
+    /// The class of each operation.
+    operations: BTreeMap<String, String>,
+}
+
+impl Matrix {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut matrix = Self::default();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
+        let mut rows = lines.map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let head = rows.next().unwrap_or_default();
+        if head.split_first().is_none_or(|(corner, callers)| corner != "class" || callers != CALLERS) {
+            return Err(format!("its first line is to be: class {}", CALLERS.join(" ")));
+        }
+        for row in rows.by_ref().take_while(|row| *row != ["operation", "class"]) {
+            let (class, statuses) = row.split_first().ok_or("an empty row")?;
+            if statuses.len() != CALLERS.len() {
+                return Err(format!("the class {class} has {} statuses for {} callers", statuses.len(), CALLERS.len()));
+            }
+            matrix.classes.insert(class.clone(), statuses.to_vec());
+        }
+        for row in rows {
+            let [operation, class] = <[String; 2]>::try_from(row).map_err(|row| format!("{row:?} is no line"))?;
+            if !matrix.classes.contains_key(&class) {
+                return Err(format!("{operation} is of the class {class}, which is none"));
+            }
+            if matrix.operations.insert(operation.clone(), class).is_some() {
+                return Err(format!("{operation} stands there twice"));
+            }
+        }
+        Ok(matrix)
+    }
+
+    /// Where an operation's answers are not those of its class.
+    fn differences(&self, operation: &str, found: &[String]) -> Vec<String> {
+        let Some(class) = self.operations.get(operation) else {
+            let alike = self.classes.iter().find(|(_, expected)| *expected == found).map(|(class, _)| class);
+            let today = CALLERS.iter().zip(found).map(|(caller, status)| format!("{caller} {status}"));
+            let today = today.collect::<Vec<_>>().join(", ");
+            return vec![format!(
+                "{operation} has no class. Give it one in tests/access/matrix.txt; today it is as {alike:?}: {today}"
+            )];
+        };
+        let cells = CALLERS.iter().zip(found).zip(&self.classes[class]);
+        let wrong = cells.filter(|((_, found), expected)| found != expected);
+        wrong
+            .map(|((caller, found), expected)| format!("{operation} for {caller}: {found} instead of {expected}"))
+            .collect()
+    }
 }
 
 #[test]
 fn the_matrix() {
-    let mut table = rows(MATRIX);
-    let (corner, columns) = table.remove(0);
-    assert_eq!(
-        (corner.as_str(), columns.as_slice()),
-        ("operation", CALLERS.map(str::to_owned).as_slice()),
-        "the head of tests/access/matrix.txt"
-    );
+    let matrix = Matrix::parse(MATRIX).unwrap_or_else(|why| panic!("tests/access/matrix.txt: {why}"));
     let mut wrong = Vec::new();
     let mut scene = Scene::new();
-    for operation in operations() {
-        let found = CALLERS.map(|caller| answered(&mut scene, &operation, caller).to_string());
-        let Some(at) = table.iter().position(|(name, _)| *name == operation.id) else {
-            let row = found.map(|status| format!("{status:>12}")).concat();
-            wrong.push(format!("{} has no row. Add it to tests/access/matrix.txt, with what each caller should get; today they get:\n{:<18}{row}", operation.id, operation.id));
-            continue;
-        };
-        let (_, expected) = table.remove(at);
-        assert_eq!(expected.len(), CALLERS.len(), "the row of {}", operation.id);
-        for ((caller, found), expected) in CALLERS.iter().zip(found).zip(expected) {
-            if found != expected {
-                wrong.push(format!("{} for {caller}: {found} instead of {expected}", operation.id));
-            }
-        }
+    let operations = operations();
+    for operation in &operations {
+        let found = CALLERS.map(|caller| answered(&mut scene, operation, caller).to_string());
+        wrong.extend(matrix.differences(&operation.id, &found));
     }
-    wrong.extend(
-        table
-            .into_iter()
-            .map(|(name, _)| format!("{name} is no operation any more: take its row out of tests/access/matrix.txt")),
-    );
+    let gone = matrix.operations.keys().filter(|name| operations.iter().all(|operation| operation.id != **name));
+    wrong.extend(gone.map(|name| format!("{name} is no operation any more: take it out of tests/access/matrix.txt")));
+    let used = matrix.operations.values().collect::<BTreeSet<_>>();
+    wrong
+        .extend(matrix.classes.keys().filter(|class| !used.contains(class)).map(|class| format!("nothing is {class}")));
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_wrong_matrix_is_seen() {
+    let head = format!("class {}\n", CALLERS.join(" "));
+    let open = format!("open {}\n", "200 ".repeat(CALLERS.len()));
+    for (text, good) in [
+        (format!("{head}{open}operation class\nx open\n"), true),
+        (format!("{open}operation class\nx open\n"), false),
+        (format!("{head}open 200\noperation class\nx open\n"), false),
+        (format!("{head}{open}operation class\nx shut\n"), false),
+        (format!("{head}{open}operation class\nx open\nx open\n"), false),
+        (format!("{head}{open}operation class\nx\n"), false),
+    ] {
+        assert_eq!(Matrix::parse(&text).is_ok(), good, "{text}");
+    }
+    let matrix = Matrix::parse(&format!("{head}{open}operation class\nx open\n")).unwrap();
+    let mut found = vec!["200".to_owned(); CALLERS.len()];
+    assert_eq!(matrix.differences("x", &found), Vec::<String>::new());
+    assert_eq!(matrix.differences("y", &found).len(), 1);
+    found[3] = "401".to_owned();
+    assert_eq!(matrix.differences("x", &found).len(), 1);
 }
 
 /// Nobody learns from a refusal whether an id is somebody else's, nobody's, or no id at all.
@@ -162,10 +217,14 @@ fn the_matrix() {
 fn ids_that_are_not_ones_own_are_refused_alike() {
     let scene = Scene::new();
     let others = [scene.bench.login("colleague"), scene.bench.key_in("another", "jschmidt")];
-    for operation in operations().iter().filter(|operation| operation.is_on_a_job()) {
-        let foreign = others.iter().map(|key| scene.bare(operation, &scene.job).bearer(key));
-        let unknown =
-            [SAMPLE_JOB, "x", "%00", &scene.job.to_uppercase()].map(|id| scene.bare(operation, id).bearer(&scene.key));
+    for operation in operations().iter().filter(|operation| operation.caller == Caller::User) {
+        let Some(thing) = operation.parameters().first().copied() else { continue };
+        let own = &scene.own[thing];
+        let foreign = others.iter().map(|key| scene.bare(operation).bearer(key));
+        let unknown = [samples()[thing].clone(), "x".to_owned(), "%00".to_owned(), own.to_uppercase()].map(|id| {
+            let things = Things::from_iter(scene.own.clone().into_iter().chain([(thing.to_owned(), id)]));
+            Scene::upon(operation, &things).bearer(&scene.key)
+        });
         let refusals = foreign.chain(unknown).map(|ask| {
             let answer = scene.bench.send(ask);
             let names = answer.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
@@ -189,7 +248,7 @@ fn keys_that_open_nothing_are_refused_alike() {
             (&["garbage", "checksum", "unknown", "rotated"], "Invalid API key"),
         ] {
             for caller in callers {
-                let answer = scene.bench.send(as_caller(&scene, caller, scene.bare(operation, &scene.job)));
+                let answer = scene.bench.send(as_caller(&scene, caller, scene.bare(operation)));
                 assert_eq!(answer.text(), format!("{{\"detail\":\"{words}\"}}"), "{} for {caller}", operation.id);
             }
         }

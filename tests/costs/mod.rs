@@ -2,12 +2,16 @@
 
 mod table;
 
-use domain::{NodeId, PoolId};
+use domain::{
+    NodeId, PoolId,
+    api_key::{KeyKind, mint},
+};
 use futures::executor::block_on;
 use serde_json::json;
 
 use crate::support::{
     drive::{A10G, Bench, H100, report, small},
+    operations::{Operation, Scene, operations},
     wire::Ask,
 };
 
@@ -37,8 +41,8 @@ fn crowded(crowd: usize) -> (Bench, String) {
     (bench, key)
 }
 
-fn jobs(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
-    let mut add = |name, work: &dyn Fn()| counts.push((name, count(bench, work)));
+fn jobs(bench: &Bench, key: &str, counts: &mut Vec<(String, Count)>) {
+    let mut add = |name: &str, work: &dyn Fn()| counts.push((name.to_owned(), count(bench, work)));
     let submit = || Ask::post("/v1/jobs/submit");
     let full = json!({
         "image": "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime", "instance_type": "g5.xlarge", "duration_hours": 4,
@@ -58,11 +62,14 @@ fn jobs(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
     add("list of 50", &|| drop(bench.ok(key, Ask::get("/v1/jobs"))));
     add("cancel of one that waits", &|| drop(bench.ok(key, Ask::post(format!("/v1/jobs/{waiting}/cancel")))));
     add("availability", &|| drop(bench.ok(key, Ask::get("/v1/gpu/availability"))));
-    add("refusal of an unknown key", &|| drop(bench.send(Ask::get("/v1/jobs").bearer("swk_nobody"))));
+    let nobodys = mint(KeyKind::User, &[7; 32]);
+    for (name, key) in [("refusal of an unknown key", nobodys.reveal()), ("refusal of what is no key", "swk_nobody")] {
+        add(name, &|| assert_eq!(bench.send(Ask::get("/v1/jobs").bearer(key)).status, 401));
+    }
 }
 
 /// One job from its placement to its end, on a plane of its own pool.
-fn life(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
+fn life(bench: &Bench, key: &str, counts: &mut Vec<(String, Count)>) {
     // Whoever waits before it is out of its way.
     let nodes = (1..=30).map(|n| NodeId::new(format!("a10g-more-{n:02}")));
     for node in nodes {
@@ -70,12 +77,12 @@ fn life(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
     }
     bench.dispatch(A10G);
     let id = bench.submit(key, &small());
-    counts.push(("a pass that places one", count(bench, || bench.dispatch(A10G))));
-    counts.push(("a pass with nobody waiting", count(bench, || bench.dispatch(A10G))));
+    counts.push(("a pass that places one".to_owned(), count(bench, || bench.dispatch(A10G))));
+    counts.push(("a pass with nobody waiting".to_owned(), count(bench, || bench.dispatch(A10G))));
     let (_, empty) = &counts[counts.len() - 1];
     let placement = counts[counts.len() - 2].1.less(empty, 1);
-    counts.push(("one placement", placement));
-    let mut add = |name, work: &mut dyn FnMut()| counts.push((name, count(bench, work)));
+    counts.push(("one placement".to_owned(), placement));
+    let mut add = |name: &str, work: &mut dyn FnMut()| counts.push((name.to_owned(), count(bench, work)));
     let mut token = String::new();
     add("launch: provision and await boot", &mut || token = bench.provision(&id));
     let mut agent = None;
@@ -103,7 +110,7 @@ fn life(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
     add("end: nothing runs any more", &mut || bench.reconcile(&id));
 }
 
-fn workers(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
+fn workers(bench: &Bench, key: &str, counts: &mut Vec<(String, Count)>) {
     for n in 1..=11 {
         block_on(bench.plane.store.enter_node(&PoolId::new(H100), &NodeId::new(format!("h100-more-{n:02}")), 8))
             .unwrap();
@@ -112,13 +119,13 @@ fn workers(bench: &Bench, key: &str, counts: &mut Vec<(&'static str, Count)>) {
     for _ in 0..100 {
         bench.submit(key, &one);
     }
-    counts.push(("a pass that places 100", count(bench, || bench.dispatch(H100))));
+    counts.push(("a pass that places 100".to_owned(), count(bench, || bench.dispatch(H100))));
     let (_, placement) = counts.iter().find(|(name, _)| *name == "one placement").unwrap();
     let itself = counts[counts.len() - 1].1.less(placement, 100);
-    counts.push(("a pass of 100, less its placements", itself));
+    counts.push(("a pass of 100, less its placements".to_owned(), itself));
 }
 
-fn all(crowd: usize) -> Vec<(&'static str, Count)> {
+fn all(crowd: usize) -> Vec<(String, Count)> {
     let (bench, key) = crowded(crowd);
     let mut counts = Vec::new();
     jobs(&bench, &key, &mut counts);
@@ -127,9 +134,21 @@ fn all(crowd: usize) -> Vec<(&'static str, Count)> {
     counts
 }
 
+/// Every operation by itself, by its name in the document: its example, asked by whoever may.
+fn operations_alone() -> Vec<(String, Count)> {
+    let alone = |operation: Operation| {
+        let scene = Scene::new();
+        let ask = scene.ask(&operation);
+        let answered = || assert_eq!(scene.bench.send(ask).status, 200, "{}", operation.id);
+        let count = count(&scene.bench, answered);
+        (operation.id, count)
+    };
+    operations().into_iter().map(alone).collect()
+}
+
 #[test]
 fn counts_are_those_of_the_record() {
-    check(&all(20));
+    check(&[all(20), operations_alone()].concat());
 }
 
 /// What is not asked for costs nothing.

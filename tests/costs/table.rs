@@ -89,7 +89,7 @@ const HEAD: &str = "\
 #
 ";
 
-fn rendered(counts: &[(&'static str, Count)]) -> String {
+fn rendered(counts: &[(String, Count)]) -> String {
     let mut text = format!(
         "{HEAD}{:<40} {:>5} {:>7} {:>7} {:>5}   {:<16}  the calls\n",
         "operation", "calls", "WRU", "RRU", "seals", "ceiling"
@@ -125,7 +125,7 @@ fn committed() -> BTreeMap<String, [f64; 4]> {
 }
 
 /// Compares with the committed table and with the ceilings.
-pub(crate) fn check(counts: &[(&'static str, Count)]) {
+pub(crate) fn check(counts: &[(String, Count)]) {
     let text = rendered(counts);
     if bless::wanted() {
         fs::write(path(), &text).expect("tests/costs.txt");
@@ -133,7 +133,7 @@ pub(crate) fn check(counts: &[(&'static str, Count)]) {
     let mut known = committed();
     let mut wrong = Vec::new();
     for (name, count) in counts {
-        let Some(recorded) = known.remove(*name) else {
+        let Some(recorded) = known.remove(name) else {
             wrong.push(format!("{name}: no row in tests/costs.txt; add it with SLIPWAY_BLESS=1"));
             continue;
         };

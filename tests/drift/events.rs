@@ -1,33 +1,37 @@
 //! `events/`: one sample event for each operation, as API Gateway's REST proxy sends it, and one for each source of a worker's events.
 //! They are made from the document's examples, and each is replayed.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, iter::successors};
 
-use domain::message::Message;
+use domain::{PoolId, TenantId, message::Message};
 use serde_json::{Value, json};
 
 use crate::support::{
     bless,
     drive::{A10G, Stage, small},
-    operations::{Caller, Operation, SAMPLE_JOB, Scene, fill, operations},
+    operations::{Caller, Operation, SAMPLE_JOB, Scene, fill, operations, samples},
     wire::Ask,
 };
 
 /// Stands in an event where a key of a person or an agent does.
 const USER_KEY: &str = "swk_PUT_YOUR_KEY_HERE";
 const AGENT_KEY: &str = "sws_PUT_THE_AGENTS_SESSION_HERE";
+const AGENT_TOKEN: &str = "swe_PUT_THE_AGENTS_ONE_TIME_TOKEN_HERE";
 /// The moment of every event.
 const AT: &str = "2026-01-20T18:00:00Z";
 
 /// A REST API's proxy event, version 1.0 (API Gateway developer guide, "Input format of a Lambda function for proxy integration").
 fn proxy(operation: &Operation) -> Value {
-    let path = fill(&operation.path, SAMPLE_JOB);
+    let path = fill(operation, &samples());
     let mut headers =
         BTreeMap::from([("Host", "localhost:8000".to_owned()), ("Accept", "application/json".to_owned())]);
     match operation.caller {
         Caller::Public => {}
         Caller::User => drop(headers.insert("Authorization", format!("Bearer {USER_KEY}"))),
-        Caller::Agent => drop(headers.insert("Authorization", format!("Bearer {AGENT_KEY}"))),
+        Caller::Agent => {
+            let key = if operation.enrolls() { AGENT_TOKEN } else { AGENT_KEY };
+            headers.insert("Authorization", format!("Bearer {key}"));
+        }
     }
     if operation.example.is_some() {
         headers.insert("Content-Type", "application/json".to_owned());
@@ -58,8 +62,9 @@ fn proxy(operation: &Operation) -> Value {
 }
 
 /// What SQS hands a function: a batch of records, each with a message as its body.
-fn queued(queue: &str, message: &Message) -> Value {
-    let fifo = queue.ends_with(".fifo");
+fn queued(message: &Message) -> Value {
+    let fifo = message.queue().is_fifo();
+    let queue = format!("slipway-{}{}", message.queue().name(), if fifo { ".fifo" } else { "" });
     let mut attributes = json!({
         "ApproximateReceiveCount": "1", "SentTimestamp": "1768932000000", "SenderId": "AIDAEXAMPLE",
         "ApproximateFirstReceiveTimestamp": "1768932000001", "MessageGroupId": message.group()
@@ -76,20 +81,34 @@ fn queued(queue: &str, message: &Message) -> Value {
     }]})
 }
 
+/// A sample of each kind of message, one after the other: a new kind does not compile before it has one.
+fn sample_after(message: Option<&Message>) -> Option<Message> {
+    let reconcile =
+        || Message::Reconcile { tenant: TenantId::new("default"), workload: SAMPLE_JOB.parse().expect("an id") };
+    match message {
+        None => Some(Message::Doorbell { pool: PoolId::new(A10G) }),
+        Some(Message::Doorbell { .. }) => Some(reconcile()),
+        Some(Message::Reconcile { .. }) => None,
+    }
+}
+
+/// The name of the function that takes a message.
+fn taker(message: &Message) -> &'static str {
+    match message {
+        Message::Doorbell { .. } => "Dispatcher",
+        Message::Reconcile { .. } => "Reconciler",
+    }
+}
+
 fn workers() -> BTreeMap<String, Value> {
-    let doorbell = json!({"kind": "doorbell", "pool": A10G});
-    let reconcile = json!({"kind": "reconcile", "tenant": "default", "workload": SAMPLE_JOB});
-    let message = |value: Value| serde_json::from_value::<Message>(value).expect("a message");
+    let messages = successors(sample_after(None), |message| sample_after(Some(message)));
+    let mut events = messages.map(|message| (taker(&message).to_owned(), queued(&message))).collect::<BTreeMap<_, _>>();
     let schedule = json!({
         "version": "0", "id": "0198c7a2-5b1e-7c3a-9d2f-000000000004", "detail-type": "Scheduled Event", "source": "aws.scheduler",
         "account": "000000000000", "time": AT, "region": "eu-central-1",
         "resources": ["arn:aws:scheduler:eu-central-1:000000000000:schedule/default/slipway-sweep"], "detail": "{}"
     });
-    let mut events = BTreeMap::from([
-        ("Dispatcher".to_owned(), queued("slipway-doorbells.fifo", &message(doorbell))),
-        ("Reconciler".to_owned(), queued("slipway-reconciles", &message(reconcile))),
-        ("Sweeper".to_owned(), schedule),
-    ]);
+    events.insert("Sweeper".to_owned(), schedule);
     for handler in launcher::HANDLERS {
         let mut input = json!({"tenant": "default", "workload": SAMPLE_JOB});
         match handler {
@@ -137,12 +156,14 @@ fn read(name: &str) -> Value {
 
 /// The request in a proxy event, with what is real in place of what stands for it.
 fn unpacked(scene: &Scene, operation: &Operation, event: &Value) -> Ask {
-    let real = |text: &str| text.replace(SAMPLE_JOB, &scene.job);
+    let real = |text: &str| {
+        samples().iter().fold(text.to_owned(), |text, (name, sample)| text.replace(sample, &scene.own[name]))
+    };
     let mut ask =
         Ask::new(event["httpMethod"].as_str().unwrap().parse().unwrap(), real(event["path"].as_str().unwrap()));
     for (name, value) in event["headers"].as_object().unwrap() {
         let key = scene.key_for(operation).unwrap_or_default();
-        let value = value.as_str().unwrap().replace(USER_KEY, key).replace(AGENT_KEY, key);
+        let value = value.as_str().unwrap().replace(USER_KEY, key).replace(AGENT_KEY, key).replace(AGENT_TOKEN, key);
         ask = ask.with(&name.to_lowercase(), &value);
     }
     if let Some(body) = event["body"].as_str() {

@@ -78,6 +78,9 @@ fn misplaced(rooms: &[Room]) -> Vec<String> {
             if folder == "shared/domain" && IMPURE.iter().any(|impure| needed.starts_with(impure)) {
                 wrong.push(format!("domain needs {needed}: it is pure; pass in what it would do, as a value"));
             }
+            if WORKERS.contains(&folder.as_str()) && needed == "web" {
+                wrong.push(format!("{name} needs web: a worker answers nobody; what both need belongs into the store"));
+            }
             if place(needed).is_some_and(|inner| inner >= own) {
                 wrong
                     .push(format!("{name} needs {needed}, which does not lie further in: move what both need inwards"));
@@ -86,6 +89,9 @@ fn misplaced(rooms: &[Room]) -> Vec<String> {
     }
     wrong
 }
+
+/// What is called by queues, clocks and launches, and by no person.
+const WORKERS: [&str; 3] = ["functions/dispatcher", "functions/launcher", "functions/sweeper"];
 
 /// Runtimes, networks, clocks and dice.
 const IMPURE: [&str; 14] = [
@@ -134,6 +140,9 @@ fn a_misplaced_room_is_seen() {
         ("shared/store", "aws-sdk-ec2"),
         ("infra/local", "lambda_http"),
         ("shared/attic", "serde"),
+        ("functions/dispatcher", "web"),
+        ("functions/launcher", "web"),
+        ("functions/sweeper", "web"),
     ] {
         let rooms = [&good[..], &[room("new", folder, &[needs])]].concat();
         assert_eq!(misplaced(&rooms).len(), 1, "{folder} with {needs}");

@@ -34,25 +34,32 @@ fn settings() -> String {
     table
 }
 
-/// The README with `table` in its part `name`. A README without the marks has no such part.
-fn with_part(readme: String, name: &str, table: &str) -> String {
+/// The README with `table` in its part `name`, between its marks.
+fn with_part(readme: &str, name: &str, table: &str) -> Result<String, String> {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let Some((before, rest)) = readme.split_once(&begin) else { return readme };
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("README.md: {begin}is not closed by {end}"));
-    format!("{before}{begin}{table}{end}{after}")
+    let lacks =
+        |mark: &str| format!("README.md lacks {mark}: its table of {name} is held to the code between two marks");
+    let (before, rest) = readme.split_once(&begin).ok_or_else(|| lacks(begin.trim_end()))?;
+    let (_, after) = rest.split_once(&end).ok_or_else(|| lacks(&end))?;
+    Ok(format!("{before}{begin}{table}{end}{after}"))
 }
 
 #[test]
 fn the_tables_are_the_codes() {
     let readme = fs::read_to_string(bless::root().join("README.md")).expect("README.md");
-    let expected = with_part(readme, "endpoints", &endpoints());
-    let expected = with_part(expected, "settings", &settings());
-    bless::same("README.md", &expected).unwrap_or_else(|why| panic!("{why}"));
+    let expected = with_part(&readme, "endpoints", &endpoints());
+    let expected = expected.and_then(|readme| with_part(&readme, "settings", &settings()));
+    expected.and_then(|readme| bless::same("README.md", &readme)).unwrap_or_else(|why| panic!("{why}"));
 }
 
 #[test]
 fn a_part_is_replaced_between_its_marks() {
-    let readme = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n".to_owned();
-    assert_eq!(with_part(readme.clone(), "x", "new\n"), "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n");
-    assert_eq!(with_part(readme.clone(), "y", "new\n"), readme);
+    for (readme, expected) in [
+        ("a\n<!-- x -->\nold\n<!-- /x -->\nb\n", Some("a\n<!-- x -->\nnew\n<!-- /x -->\nb\n")),
+        ("a\n<!-- x -->\nold\nb\n", None),
+        ("a\nold\n<!-- /x -->\nb\n", None),
+        ("", None),
+    ] {
+        assert_eq!(with_part(readme, "x", "new\n").ok().as_deref(), expected, "{readme:?}");
+    }
 }

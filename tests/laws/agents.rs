@@ -1,11 +1,12 @@
 //! An agent for each instance, each with a temper of its own.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use cloud::sim::{Instance, Rng, World};
 use domain::{
-    Secret, TenantId, Timestamp, WorkloadId,
+    Secret, TenantId, Timestamp, Workload, WorkloadId,
     api_key::{KeyKind, mint},
+    lifecycle::State,
     message::Message,
 };
 use futures::executor::block_on;
@@ -18,9 +19,14 @@ use super::people::{Ask, Exchange, Exchanges};
 pub(crate) enum Call {
     Enroll,
     Sync,
+    /// A report with the session that was replaced.
+    Replaced,
     Logs,
     Bye,
 }
+
+/// An agent replaces its session with every so many-th call.
+const ROTATES: u32 = 10;
 
 /// How an agent behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +81,12 @@ pub(crate) struct Agent {
     pub(crate) enrolled_at: Option<Timestamp>,
     instance: Instance,
     session: Secret,
+    /// The session that comes in its place, announced until that was answered.
+    next: Option<Secret>,
+    /// The session that was replaced, until the present one has been used and it was tried once more.
+    replaced: Option<Secret>,
+    /// The present session has been used, so that the one before it must open nothing.
+    used: bool,
     calls: u32,
     applied: u64,
     jupyter: bool,
@@ -117,6 +129,9 @@ impl Agents {
                 temper,
                 enrolled_at: None,
                 session: mint(KeyKind::Session, &random),
+                next: None,
+                replaced: None,
+                used: false,
                 calls: 0,
                 applied: 0,
                 jupyter: false,
@@ -136,9 +151,15 @@ impl Agents {
         self.all.iter().filter(|agent| !agent.gone && agent.in_flight.is_none()).filter_map(Agent::acts_at).min()
     }
 
+    /// When the first of those acts who have something to tell or to learn.
+    pub(crate) fn next_news(&self, rows: &BTreeMap<WorkloadId, Workload>) -> Option<Timestamp> {
+        let busy = |agent: &&Agent| !agent.gone && !agent.is_idle(rows.get(&agent.workload));
+        self.all.iter().filter(busy).filter_map(Agent::acts_at).min()
+    }
+
     /// Idle agents say nothing until `to`, unless they have to stop before.
-    pub(crate) fn sleep_until(&mut self, to: Timestamp) {
-        for agent in &mut self.all {
+    pub(crate) fn sleep_until(&mut self, to: Timestamp, rows: &BTreeMap<WorkloadId, Workload>) {
+        for agent in self.all.iter_mut().filter(|agent| agent.is_idle(rows.get(&agent.workload))) {
             agent.next_at = agent.next_at.map(|at| at.max(to));
         }
     }
@@ -154,7 +175,7 @@ impl Agents {
             }
             if world.live(agent.workload).iter().all(|one| one.id != agent.instance.id) {
                 agent.gone = true;
-            } else if let Some(call) = agent.next_call(now, world) {
+            } else if let Some(call) = agent.next_call(now, world, &mut self.rng) {
                 let exchange = agent.say(number, call);
                 if agent.temper == Temper::Repeating {
                     calls.push((number, exchange.clone()));
@@ -177,16 +198,16 @@ impl Agents {
         }
     }
 
-    /// A call was answered, or nobody answered it.
-    pub(crate) fn answered(&mut self, number: usize, exchanges: &Exchanges, world: &World) {
+    /// A call was answered, or nobody answered it. Gives the session that opens nothing from now on, if there is one.
+    pub(crate) fn answered(&mut self, number: usize, exchanges: &Exchanges, world: &World) -> Option<Secret> {
         let exchange = &exchanges.all[number];
-        let Ask::Agent { agent, call } = exchange.ask else { return };
+        let Ask::Agent { agent, call } = exchange.ask else { return None };
         let pause = Duration::from_millis(u64::try_from(1_000 + self.rng.below(4_000)).unwrap_or(0));
         let linger = Duration::from_millis(u64::try_from(self.rng.below(18_000)).unwrap_or(0));
-        if let Some(agent) = self.all.get_mut(agent).filter(|agent| agent.in_flight == Some(number)) {
-            agent.in_flight = None;
-            agent.take(call, exchange, world, (pause, linger));
-        }
+        let agent = self.all.get_mut(agent).filter(|agent| agent.in_flight == Some(number))?;
+        agent.in_flight = None;
+        agent.take(call, exchange, world, (pause, linger));
+        agent.rotate(call, exchange)
     }
 }
 
@@ -194,6 +215,11 @@ impl Agent {
     /// The order that its instance was made from belongs to this tenant.
     fn tenant(&self) -> &TenantId {
         &self.instance.order.tenant
+    }
+
+    fn is_idle(&self, row: Option<&Workload>) -> bool {
+        let agreed = |row: &Workload| row.version == self.applied && row.jupyter.ready == self.jupyter;
+        row.is_none_or(|row| row.state != State::Active || agreed(row))
     }
 
     fn acts_at(&self) -> Option<Timestamp> {
@@ -204,7 +230,7 @@ impl Agent {
     }
 
     /// What it says next; `None` when it does something else instead.
-    fn next_call(&mut self, now: Timestamp, world: &World) -> Option<Call> {
+    fn next_call(&mut self, now: Timestamp, world: &World, rng: &mut Rng) -> Option<Call> {
         let (calls, said) = (self.calls, self.calls + 1);
         match self.temper {
             Temper::Dies(after) if calls >= after => {
@@ -227,7 +253,12 @@ impl Agent {
             Some(Call::Bye)
         } else if calls == 4 {
             Some(Call::Logs)
+        } else if self.used && self.replaced.is_some() {
+            Some(Call::Replaced)
         } else {
+            if said.is_multiple_of(ROTATES) && self.next.is_none() {
+                self.next = Some(mint(KeyKind::Session, &rng.bytes()));
+            }
             Some(Call::Sync)
         }
     }
@@ -238,6 +269,7 @@ impl Agent {
                 (&self.instance.order.enroll_token, json!({"session": self.session.hash(), "version": "0.1.0"}))
             }
             Call::Sync => (&self.session, self.report()),
+            Call::Replaced => (self.replaced.as_ref().unwrap_or(&self.session), self.report()),
             Call::Logs => {
                 let line = json!({"at": self.instance.running_at, "stream": "stdout", "text": "epoch 1"});
                 (&self.session, json!({"sequence": 1, "lines": [line]}))
@@ -246,7 +278,7 @@ impl Agent {
         };
         let path = match call {
             Call::Enroll => "/agent/v1/enroll",
-            Call::Sync => "/agent/v1/sync",
+            Call::Sync | Call::Replaced => "/agent/v1/sync",
             Call::Logs => "/agent/v1/logs",
             Call::Bye => "/agent/v1/bye",
         };
@@ -277,7 +309,8 @@ impl Agent {
         let jupyter = if self.jupyter { "ready" } else { "off" };
         let notes =
             if self.calls == 2 { vec![json!({"number": 1, "text": "the sandbox is made"})] } else { Vec::new() };
-        json!({"applied": self.applied, "progress": progress, "main": main, "jupyter": {"state": jupyter}, "notes": notes, "next_session": null})
+        let next = self.next.as_ref().map(Secret::hash);
+        json!({"applied": self.applied, "progress": progress, "main": main, "jupyter": {"state": jupyter}, "notes": notes, "next_session": next})
     }
 
     fn take(&mut self, call: Call, exchange: &Exchange, world: &World, (pause, linger): (Duration, Duration)) {
@@ -297,11 +330,32 @@ impl Agent {
                 let wait = json["next_sync_ms"].as_u64().unwrap_or(5_000);
                 self.next_at = Some(now.plus(Duration::from_millis(wait) * slow));
             }
+            // What was replaced is to open nothing: that it does not says nothing.
+            (Call::Replaced, _) => {}
             // There is nothing left to be an agent of. A stubborn one lets its work run on.
             (Call::Enroll | Call::Sync, Some(401 | 403 | 404)) if self.temper != Temper::Stubborn => self.stop(world),
             (_, Some(401 | 403 | 404)) => self.gone = true,
             _ => {}
         }
+    }
+
+    /// Goes over to the session that was announced, and from its first use on holds the one before it for dead.
+    fn rotate(&mut self, call: Call, exchange: &Exchange) -> Option<Secret> {
+        match (call, exchange.status()) {
+            (Call::Sync, Some(200)) => {}
+            (Call::Replaced, Some(_)) => {
+                self.replaced = None;
+                return None;
+            }
+            _ => return None,
+        }
+        if let Some(next) = self.next.take() {
+            self.replaced = Some(std::mem::replace(&mut self.session, next));
+            self.used = false;
+            return None;
+        }
+        self.used = true;
+        self.replaced.clone()
     }
 
     fn obey(&mut self, synced: &Value, now: Timestamp, linger: Duration) {

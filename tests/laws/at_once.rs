@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::Client;
 use domain::{TenantId, UserName, Workload, lifecycle::State};
 use futures::executor::block_on;
 
 use super::{
     harness::{Harness, Violation, broken},
     people::{Ask, MARKS},
-    random::SKEW,
-    secrets,
+    secrets, wire,
 };
 
 type Law = Result<(), Violation>;
@@ -24,15 +24,32 @@ pub(crate) fn answered(h: &Harness, number: usize) -> Law {
             return broken("I8", format!("{name} was acknowledged and is not there"));
         }
     }
-    let [a, b] = MARKS;
-    let foreign = if tenant.as_str() == b { a } else { b };
-    let id = h.rows.workloads.values().find(|row| row.tenant != *tenant && answer.body.contains(&row.id.to_string()));
-    if answer.body.contains(foreign) || id.is_some() {
-        return broken("I18", format!("{} told {tenant}: {}", exchange.path, answer.body));
+    let text = format!("{}{}", answer.headers, answer.body);
+    let id = h.rows.workloads.values().find(|row| row.tenant != *tenant && text.contains(&row.id.to_string()));
+    if text.contains(foreign_mark(tenant)) || id.is_some() {
+        return broken("I18", format!("{} told {tenant}: {text}", exchange.path));
     }
     let given = matches!(exchange.ask, Ask::Rotate | Ask::Login | Ask::Agent { .. }) && answer.status == 200;
-    match secrets::found_in(&answer.body).filter(|_| !given) {
+    let in_body = secrets::found_in(&answer.body).filter(|_| !given);
+    match in_body.or_else(|| secrets::found_in(&answer.headers)) {
         Some(secret) => broken("I19", format!("{} answered with {secret}", exchange.path)),
+        None => Ok(()),
+    }
+}
+
+/// What stands in every field of the other tenant.
+fn foreign_mark(tenant: &TenantId) -> &'static str {
+    let [a, b] = MARKS;
+    if tenant.as_str() == b { a } else { b }
+}
+
+/// I18, I19: what a launch of `tenant` hands from step to step names nothing of another tenant, and holds no secret.
+pub(crate) fn step_said(what: &str, tenant: &TenantId, text: &str) -> Law {
+    if text.contains(foreign_mark(tenant)) {
+        return broken("I18", format!("{what} says of {tenant}'s launch: {text}"));
+    }
+    match secrets::found_in(text) {
+        Some(secret) => broken("I19", format!("{secret} is in what {what} says")),
         None => Ok(()),
     }
 }
@@ -47,7 +64,7 @@ pub(crate) fn i9_billed(h: &Harness, row: &Workload) -> Law {
     let ran = intervals.iter().map(|run| run.to.unwrap_or(now).since(run.from)).sum::<Duration>();
     let gpus = u64::from(row.spec.gpu_count);
     // Both ends are read from clocks that may be wrong, and the last second counts as a whole one.
-    let wrong = SKEW.as_secs() * 2 + 1;
+    let wrong = h.skew.as_secs() * 2 + 1;
     let most = if ran.is_zero() { 0 } else { (ran.as_secs() + wrong) * gpus };
     let stopped = intervals.iter().filter_map(|run| run.to).max();
     let enrolled =
@@ -71,6 +88,7 @@ pub(crate) fn i19_log() -> Law {
 
 /// I22: an owner's counts are those of the rows.
 pub(crate) fn i22_owner(h: &Harness, tenant: &TenantId, owner: &UserName) -> Law {
+    i22_none_negative(&h.books, "workloads", &format!("{tenant}#owner#{owner}"))?;
     let mine = |row: &&Workload| row.tenant == *tenant && row.owner == *owner;
     let rows = h.rows.workloads.values().filter(mine).count();
     let listed = block_on(h.truth.list(tenant, owner, &[], (1, 0))).expect("the tables are read");
@@ -78,4 +96,12 @@ pub(crate) fn i22_owner(h: &Harness, tenant: &TenantId, owner: &UserName) -> Law
         return Ok(());
     }
     broken("I22", format!("{owner} has {rows} jobs and is told of {}", listed.total))
+}
+
+/// I22: no count is below zero, in whatever row it is kept.
+pub(crate) fn i22_none_negative(books: &Client, table: &str, pk: &str) -> Law {
+    match block_on(wire::negatives(books, table, pk)).first() {
+        Some(negative) => broken("I22", negative),
+        None => Ok(()),
+    }
 }

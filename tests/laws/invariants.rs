@@ -11,9 +11,10 @@ use cloud::sim::Instance;
 use domain::{
     Timestamp, Workload, WorkloadId,
     job::Hours,
-    lifecycle::{Stage, State},
+    lifecycle::{Stage, State, Step},
     placement,
     policy::{GRACE, longest_stay},
+    timeline::Entry,
 };
 use futures::executor::block_on;
 use store::capacity::PoolCounts;
@@ -24,7 +25,7 @@ use super::{
 };
 
 /// How long after its time something may still be there in a calm world: a sweep, the end of what runs, and a sweep that sees it.
-const SLACK: Duration = Duration::from_secs(210);
+pub(crate) const SLACK: Duration = Duration::from_secs(210);
 
 type Law = Result<(), Violation>;
 
@@ -32,13 +33,22 @@ impl Harness {
     /// A workload's row was written: what may change about it.
     pub(crate) fn row_moved(&mut self, id: WorkloadId, row: Option<Workload>) -> Law {
         let before = self.rows.workloads.get(&id);
+        if before == row.as_ref() {
+            return Ok(());
+        }
         match (before, &row) {
-            (Some(before), Some(after)) => {
-                i5_forward(before, after)?;
-                i7_extended(self, before, after)?;
-            }
             (Some(_), None) => return broken("I8", format!("{id} was there and is gone")),
-            (None, Some(_) | None) => {}
+            (_, Some(after)) => {
+                let known = before.map_or(0, |before| before.version);
+                let entries =
+                    block_on(self.truth.timeline(&after.tenant, id, known, 100)).expect("the tables are read");
+                i5_follows(before.map_or(State::Queued, |before| before.state), known, (after, &entries))?;
+                if let Some(before) = before {
+                    i5_forward(before, after)?;
+                    i7_end(self, before, (after, &entries))?;
+                }
+            }
+            (None, None) => {}
         }
         let Some(row) = row else { return Ok(()) };
         i6_has_a_time(&row)?;
@@ -56,8 +66,9 @@ impl Harness {
             i1_ledger(self)?;
         }
         let now = self.world.now();
-        let live = self.instances.iter().filter(|one| one.is_live(now)).collect::<Vec<_>>();
-        i1_ground(self, &live)?;
+        let ours = |one: &&Instance| one.is_live(now) && !self.strays.contains(&one.order.workload);
+        let live = self.instances.iter().filter(ours).collect::<Vec<_>>();
+        i1_ground(self)?;
         i2_one_each(&live)?;
         i3_known(self, &live)?;
         i4_nothing_after_the_end(self)
@@ -90,15 +101,33 @@ impl Harness {
     }
 }
 
-/// I5: the state never steps back, and every change has a version of its own.
+/// I5: a row that was written has moved on, and has a version of its own.
 fn i5_forward(before: &Workload, after: &Workload) -> Law {
-    let forward = after.state >= before.state && before.state != State::Ended || after == before;
-    let numbered = after.version > before.version || after == before;
-    if forward && numbered && after.attempt >= before.attempt {
+    let forward = after.state >= before.state && before.state != State::Ended;
+    if forward && after.version > before.version && after.attempt >= before.attempt {
         return Ok(());
     }
     let step = format!("{} v{} -> {} v{}", before.state.name(), before.version, after.state.name(), after.version);
     broken("I5", format!("{}: {step}", before.id))
+}
+
+/// I5: from the version `known`, at which it was in `state`, one entry leads to each version up to the row's, and each is a step that
+/// the table of a life has.
+pub(crate) fn i5_follows(mut state: State, known: u64, (row, entries): (&Workload, &[Entry])) -> Law {
+    for (number, entry) in (known + 1..).zip(entries) {
+        let step = state == entry.phase || Step::ALL.into_iter().any(|step| state.after(step) == Some(entry.phase));
+        if entry.version != number || !step {
+            let seen = format!("{} after {}, number {number}: {entry:?}", entry.phase.name(), state.name());
+            return broken("I5", format!("{}: {seen}", row.id));
+        }
+        state = entry.phase;
+    }
+    let there = known + u64::try_from(entries.len()).unwrap_or(0);
+    if state == row.state && there == row.version {
+        return Ok(());
+    }
+    let (is, says) = (row.state.name(), state.name());
+    broken("I5", format!("{} is {is} at version {}, and its timeline says {says} at {there}", row.id, row.version))
 }
 
 /// I6: whatever has not ended has a time at which the sweep looks at it.
@@ -109,21 +138,32 @@ fn i6_has_a_time(row: &Workload) -> Law {
     broken("I6", format!("{} is {} and nobody looks at it", row.id, row.state.name()))
 }
 
-/// I7: a life is as long as was asked for, at most the policy's longest, and moves only while it is active and not over.
-fn i7_extended(h: &Harness, before: &Workload, after: &Workload) -> Law {
+/// I7: a life is as long as was asked for from its activation on, at most the policy's longest, and moves only while it is active and
+/// not over.
+fn i7_end(h: &Harness, before: &Workload, (after, entries): (&Workload, &[Entry])) -> Law {
+    let told = |why: &str| {
+        let (was, is) = (before.expires_at, after.expires_at);
+        broken("I7", format!("{} {why}: it was to end at {was:?} and now at {is:?}: {entries:?}", after.id))
+    };
     if after.duration > Hours::whole(h.plane.settings.policy.longest_hours) {
-        return broken("I7", format!("{} lasts {} hours", after.id, after.duration.number()));
+        return told("lasts too long");
     }
-    let (Some(old), Some(new)) = (before.expires_at, after.expires_at) else { return Ok(()) };
-    if old == new {
-        return Ok(());
+    let begun = |row: &Workload| row.expires_at.map(|end| end.minus(row.duration.duration()));
+    match (before.expires_at, after.expires_at) {
+        (None, None) => Ok(()),
+        (None, Some(_)) if entries.iter().any(|one| one.phase == State::Active && begun(after) == Some(one.at)) => {
+            Ok(())
+        }
+        (None, Some(_)) => told("does not last from its activation on"),
+        (Some(_), _) if begun(before) != begun(after) => told("lasts longer or shorter than was asked for"),
+        (old, new) if old == new => Ok(()),
+        (old, new) => {
+            let in_time = |one: &Entry| one.kind == "extended" && old.is_some_and(|old| one.at < old);
+            let active = before.state == State::Active && after.state == State::Active;
+            let extended = !entries.is_empty() && entries.iter().all(in_time);
+            if active && extended && new > old { Ok(()) } else { told("was moved by nobody who may") }
+        }
     }
-    let entries = block_on(h.truth.timeline(&after.tenant, after.id, before.version, 1)).expect("the tables are read");
-    let in_time = entries.iter().all(|entry| entry.at < old && entry.kind == "extended");
-    if before.state == State::Active && after.state == State::Active && in_time && new > old {
-        return Ok(());
-    }
-    broken("I7", format!("{} was to end at {old} and now at {new}: {entries:?}", after.id))
 }
 
 /// I1 in the tables: what nodes have left is what they have less what is booked, and counts are those of the rows (I22).
@@ -153,13 +193,9 @@ fn i1_ledger(h: &Harness) -> Law {
 }
 
 /// I1 on the ground: no node runs more GPUs than it has.
-fn i1_ground(h: &Harness, live: &[&Instance]) -> Law {
-    let mut claimed = BTreeMap::new();
-    for one in live {
-        *claimed.entry(&one.order.node).or_insert(0) += one.order.gpus;
-    }
-    for (node, gpus) in claimed {
-        if h.nodes.get(node).is_none_or(|most| gpus > *most) {
+fn i1_ground(h: &Harness) -> Law {
+    for (node, gpus) in h.world.gpus_claimed(h.world.now()) {
+        if h.nodes.get(&node).is_none_or(|most| gpus > *most) {
             return broken("I1", format!("{gpus} GPUs run on {node}"));
         }
     }

@@ -1,16 +1,34 @@
 //! I25: whatever the plane can make in the world is found again and taken away. The table below must name every method of every port, so
-//! that a new one cannot be forgotten; what makes something says what sweeps it.
+//! that a new one cannot be forgotten; what makes something names the scene in which what it made is left behind, and found.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
+use cloud::{Order, launches::Launch};
+use domain::{
+    NodeId, PoolId, TenantId, WorkloadId,
+    api_key::{KeyKind, mint},
+    gpu::Gpu,
+    message::{Message, QueueName},
+};
+use futures::executor::block_on;
+
+use super::{
+    agents::{Agents, Temper},
+    harness::{Harness, Violation, broken},
+    mutants::Bug,
+    people::{self, Ask, request, submit},
+    secrets,
+};
 use Makes::{Nothing, Swept};
 
 enum Makes {
     /// It makes nothing that stays.
     Nothing,
-    /// What it makes stays until this finds it.
-    Swept(&'static str),
+    /// What it makes stays until it is found, as here.
+    Swept(Scene),
 }
+
+type Scene = fn(u64, Option<Bug>) -> Result<(), Violation>;
 
 /// Every method of every port.
 const METHODS: [(&str, Makes); 20] = [
@@ -18,10 +36,7 @@ const METHODS: [(&str, Makes); 20] = [
     ("Clock::sleep", Nothing),
     ("Fleet::describe", Nothing),
     ("Fleet::list", Nothing),
-    (
-        "Fleet::provision",
-        Swept("sweeper::orphans, by the tags in Fleet::list; before that by the workload's own deadline"),
-    ),
+    ("Fleet::provision", Swept(an_orphan_is_ended)),
     ("Fleet::terminate", Nothing),
     ("Identity::caller", Nothing),
     ("Ids::message", Nothing),
@@ -29,22 +44,91 @@ const METHODS: [(&str, Makes); 20] = [
     ("Ids::workload", Nothing),
     ("Launches::complete", Nothing),
     ("Launches::fail", Nothing),
-    (
-        "Launches::start",
-        Swept("the document's own TimeoutSeconds, and launcher::release_launch when its workload ends"),
-    ),
+    ("Launches::start", Swept(launches_end_with_their_workloads)),
     ("People::keys_of", Nothing),
     ("Queue::healthy", Nothing),
-    (
-        "Queue::send",
-        Swept("the queue's redrive to its dead letters; what a message asks for is asked again by the sweep"),
-    ),
+    ("Queue::send", Swept(hopeless_messages_are_put_aside)),
     ("Vault::open", Nothing),
     ("Vault::seal", Nothing),
     // The simulated cloud's own, which no plane is given.
     ("FaultPoint::before", Nothing),
     ("FaultPoint::crash", Nothing),
 ];
+
+/// A world in which agents say nothing, and a workload that no table knows.
+fn unknown(seed: u64, bug: Option<Bug>) -> (Harness, TenantId, WorkloadId) {
+    let mut h = Harness::new(seed, bug);
+    h.agents = Agents::seeded(seed, Some(Temper::Mute));
+    let workload = h.plane.ports.ids.workload(h.world.now());
+    (h, TenantId::new("default"), workload)
+}
+
+/// What runs for a workload that nobody knows is ended with the first look after the fleet's list shows it.
+pub(crate) fn an_orphan_is_ended(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
+    let (mut h, tenant, workload) = unknown(seed, bug);
+    let ports = h.world.ports();
+    let order = Order {
+        tenant,
+        workload,
+        attempt: 1,
+        pool: PoolId::new("local/h100"),
+        node: NodeId::new("h100-1"),
+        gpus: 1,
+        gpu: Gpu::H100,
+        instance_type: "p5.4xlarge".to_owned(),
+        life: Duration::from_secs(3600),
+        image: "busybox".to_owned(),
+        enroll_token: mint(KeyKind::Enroll, &ports.ids.random()),
+    };
+    h.strays.insert(workload);
+    block_on(ports.fleet.provision(&order)).expect("a machine");
+    // The list's lag, the time between two looks, and what an instance takes to stop.
+    h.pass(120 + 60 + 30)?;
+    match h.world.live(workload).first() {
+        Some(stray) => broken("I3", format!("{} still runs for nobody", stray.id)),
+        None => Ok(()),
+    }
+}
+
+/// A launch of a workload that nobody knows ends by itself, and so does that of a workload that is cancelled while it waits for its agent.
+fn launches_end_with_their_workloads(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
+    let (mut h, tenant, workload) = unknown(seed, bug);
+    let nothing_goes_on = |h: &Harness| match h.flights.under_way().first() {
+        Some(launch) => broken("I25", format!("the launch of {launch} goes on")),
+        None => Ok(()),
+    };
+    block_on(h.world.ports().launches.start(&Launch { tenant, workload })).expect("a launch");
+    // As long as its undo is tried again and again, in case that the tables are only slow.
+    h.pass(480)?;
+    nothing_goes_on(&h)?;
+    let mut users = people::users(&mut h);
+    let job = submit(0, &users[0], 1, ("p5.48xlarge", 1), 1.0);
+    h.send(job);
+    h.pass(90)?;
+    h.hear(&mut users);
+    let id = h.rows.workloads.keys().next().copied().expect("a job");
+    assert_eq!(h.flights.under_way(), [id], "a job whose agent says nothing is being launched");
+    let cancel = Ask::Act { id, kind: "cancelled" };
+    h.send(request(0, &users[0], cancel, "POST", format!("/v1/jobs/{id}/cancel")));
+    h.pass(120)?;
+    nothing_goes_on(&h)
+}
+
+/// A message that nobody can work on is put aside, instead of coming back for ever.
+fn hopeless_messages_are_put_aside(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
+    let (mut h, tenant, workload) = unknown(seed, bug);
+    h.peaceful = false;
+    h.world.set_outage("store.", true);
+    block_on(h.world.ports().queue.send(&Message::Reconcile { tenant, workload })).expect("a message");
+    // As often as it is delivered, and as long as it is hidden each time.
+    h.pass(5 * 180 + 60)?;
+    let left = QueueName::ALL.into_iter().flat_map(|queue| h.world.messages(queue)).count();
+    let dead = h.world.dead_letters().len();
+    if (left, dead) == (0, 1) {
+        return Ok(());
+    }
+    broken("I25", format!("{left} messages are left and {dead} put aside, of one that nobody can work on"))
+}
 
 /// The methods of the public traits in a source file, each as `Trait::method`.
 fn methods(source: &str) -> Vec<String> {
@@ -89,7 +173,11 @@ fn i25_everything_that_is_made_is_swept() {
         let is_made = verbs.iter().any(|verb| name.starts_with(verb));
         match makes {
             Nothing => assert!(!is_made, "{method} sounds as if it made something"),
-            Swept(by) => assert!(is_made && !by.is_empty(), "{method} is swept by nothing"),
+            Swept(scene) => {
+                assert!(is_made, "{method} does not sound as if it made something");
+                let broken = |seed| scene(seed, None).err().map(|violation| (seed, violation));
+                assert_eq!(secrets::listening(|| (0..20).find_map(broken)), None, "{method}");
+            }
         }
     }
 }

@@ -7,10 +7,10 @@
 //! | [`invariants`] | the laws of every step and every sweep: I1 to I7 |
 //! | [`at_once`] | the laws about one event, as it happens: I8, I9, I16 to I19, I22 |
 //! | [`at_rest`] | the laws of a whole history: I5, I8, I22 to I24 |
-//! | [`inventory`] | I25: every port's methods, and what sweeps that which they make |
-//! | [`random`] | random schedules; how to replay one and how to soak |
-//! | [`single`] | every single fault at every call of every workflow |
-//! | [`mutants`] | bugs that are sown, and must be caught |
+//! | [`inventory`] | I25: every port's methods, and scenes in which what they make is left behind and found |
+//! | [`random`], [`turns`] | random schedules and what happens in them; how to replay one and how to soak |
+//! | [`single`] | every single fault at every call of every workflow, held to `tests/faults.txt` |
+//! | [`mutants`] | bugs that are sown, and must be caught by the laws that are about them |
 //!
 //! A step is what happens between two fault points. After each one, whatever it wrote, answered or logged is checked, with everything that
 //! runs. What says that something must have happened by then is checked after each sweep of a calm world, and when the world has come
@@ -31,4 +31,5 @@ mod people;
 mod random;
 mod secrets;
 mod single;
+mod turns;
 mod wire;

@@ -1,6 +1,6 @@
 //! Users, their requests, and what was answered.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     Secret, TenantId, Timestamp, UserName, WorkloadId,
@@ -106,7 +106,12 @@ impl Exchanges {
     }
 
     /// Takes an answer, and checks what can be checked of it at once.
-    pub(crate) fn answered(&mut self, number: usize, answer: Option<Answer>) -> Result<(), Violation> {
+    pub(crate) fn answered(
+        &mut self,
+        number: usize,
+        answer: Option<Answer>,
+        (now, skew): (Timestamp, Duration),
+    ) -> Result<(), Violation> {
         self.all[number].answer = Some(answer);
         self.fresh.push(number);
         self.unchecked.push(number);
@@ -114,8 +119,9 @@ impl Exchanges {
         if let Some(500) = exchange.status() {
             return broken("answers", format!("{} {}: an internal error", exchange.method, exchange.path));
         }
-        let Some(key) = exchange.key.as_ref().filter(|_| exchange.user.is_some()) else { return Ok(()) };
-        self.key_was_good(number, exchange, key)?;
+        let Some(key) = &exchange.key else { return Ok(()) };
+        self.key_was_good(number, exchange, (key, skew))?;
+        self.refusal_was_right(exchange, (key, now, skew))?;
         if exchange.ask == Ask::Rotate && exchange.status() == Some(200) {
             let old = key.reveal().to_owned();
             if self.rotated.insert(old, self.all.len()).is_some() {
@@ -125,8 +131,13 @@ impl Exchanges {
         Ok(())
     }
 
-    /// I16, I17: whoever was let in had a key that was neither over nor rotated out when the request was sent.
-    fn key_was_good(&self, number: usize, exchange: &Exchange, key: &Secret) -> Result<(), Violation> {
+    /// I16, I17: whoever was let in, person or agent, had a key that was neither over nor rotated out when the request was sent.
+    fn key_was_good(
+        &self,
+        number: usize,
+        exchange: &Exchange,
+        (key, skew): (&Secret, Duration),
+    ) -> Result<(), Violation> {
         // Too busy is answered before anybody has looked at the key.
         if matches!(exchange.status(), None | Some(401 | 503)) {
             return Ok(());
@@ -135,11 +146,34 @@ impl Exchanges {
             return broken("I17", format!("{} was answered to a key that had been rotated out", exchange.path));
         }
         // The host that looks at the key may be behind by as much as clocks are wrong.
-        let end = self.ends.get(key.reveal()).map(|end| end.plus(super::random::SKEW));
+        let end = self.ends.get(key.reveal()).map(|end| end.plus(skew));
         if end.is_some_and(|end| end <= exchange.sent_at) {
             return broken("I16", format!("{} was answered to a key that is over", exchange.path));
         }
         Ok(())
+    }
+
+    /// I17: whoever is not let in has a key that is over or rotated out. A rotation that nobody answered may have come through.
+    fn refusal_was_right(
+        &self,
+        exchange: &Exchange,
+        (key, now, skew): (&Secret, Timestamp, Duration),
+    ) -> Result<(), Violation> {
+        let good = self.ends.get(key.reveal()).is_some_and(|end| *end > now.plus(skew));
+        if exchange.status() != Some(401) || !good {
+            return Ok(());
+        }
+        let rotates = |other: &&Exchange| other.ask == Ask::Rotate && other.key.as_ref() == Some(key);
+        if self.all.iter().filter(rotates).any(|other| other.effect() != Effect::None) {
+            return Ok(());
+        }
+        broken("I17", format!("{} was refused to a key that is good", exchange.path))
+    }
+
+    /// From now on this opens nothing: what came in its place was used.
+    pub(crate) fn rotated_out(&mut self, replaced: Option<Secret>) {
+        let sent = self.all.len();
+        self.rotated.extend(replaced.map(|secret| (secret.reveal().to_owned(), sent)));
     }
 
     /// The requests that were answered since the last time.
@@ -211,7 +245,7 @@ pub(crate) fn users(h: &mut Harness) -> Vec<User> {
 pub(crate) fn issue(h: &mut Harness, user: &mut User) {
     let random: [u8; 32] = std::array::from_fn(|_| u8::try_from(h.rng.below(256)).unwrap_or(0));
     let key = mint(KeyKind::User, &random);
-    let expires_at = h.world.now().plus(std::time::Duration::from_secs(2 * 3600));
+    let expires_at = h.world.now().plus(Duration::from_secs(2 * 3600));
     let member = Member { tenant: user.tenant.clone(), user: user.name.clone(), user_id: 7, expires_at };
     block_on(h.truth.add_user_key(&key, &member)).expect("a key");
     h.exchanges.ends.insert(key.reveal().to_owned(), expires_at);

@@ -35,7 +35,8 @@ pub(crate) fn take_log() -> String {
     LINES.with(RefCell::take)
 }
 
-/// Keeps what our own crates log at any level, and what others log at `info` and above, which is what a deployment shows.
+/// Keeps what our own crates log at any level, and what others log at `info` and above, which is what a deployment shows: events, and
+/// the fields of spans.
 struct Ear;
 
 /// Runs `work` while its thread's log is listened to.
@@ -46,14 +47,17 @@ pub(crate) fn listening<T>(work: impl FnOnce() -> T) -> T {
 impl Subscriber for Ear {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let foreign = ["aws_", "hyper", "h2", "axum", "tower"].iter().any(|name| metadata.target().starts_with(name));
-        metadata.is_event() && (!foreign || *metadata.level() <= Level::INFO)
+        !foreign || *metadata.level() <= Level::INFO
     }
 
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        LINES.with_borrow_mut(|lines| attributes.record(&mut Words(lines)));
         span::Id::from_u64(1)
     }
 
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        LINES.with_borrow_mut(|lines| values.record(&mut Words(lines)));
+    }
 
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
@@ -75,5 +79,27 @@ impl Visit for Words<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string cannot fail.
         let _written = write!(self.0, "{}={value:?} ", field.name());
+    }
+}
+
+#[test]
+fn events_and_spans_are_heard() {
+    let secret = format!("{SECRET}x");
+    let said: [(&str, &dyn Fn()); 4] = [
+        ("an event", &|| tracing::info!(secret, "told")),
+        ("an event's words", &|| tracing::debug!("told {secret}")),
+        ("a span", &|| drop(tracing::info_span!("told", secret))),
+        ("a span's later field", &|| {
+            let span = tracing::info_span!("told", secret = tracing::field::Empty);
+            span.record("secret", &*secret);
+        }),
+    ];
+    for (name, say) in said {
+        let log = listening(|| {
+            drop(take_log());
+            say();
+            take_log()
+        });
+        assert!(found_in(&log).is_some(), "{name}: {log:?}");
     }
 }

@@ -1,7 +1,10 @@
-//! The wire between the store and its database, with an ear on it: which workloads a write touched, so that the checker reads those
-//! again and no others, and whether a secret went over it in the open. It is also where seeded bugs of the database sit.
+//! The wire between the store and its database, with an ear on it: which workloads and pools a write touched, so that the checker reads
+//! those again and no others, and whether a secret went over it in the open. It is also where seeded bugs of the database sit.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::{
     Client, Config,
@@ -9,6 +12,7 @@ use aws_sdk_dynamodb::{
         BehaviorVersion, IdentityCache, Region, StalledStreamProtectionConfig, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
+    types::AttributeValue,
 };
 use aws_smithy_runtime_api::{
     client::{
@@ -19,7 +23,7 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
-use domain::{TenantId, WorkloadId};
+use domain::{PoolId, TenantId, Timestamp, WorkloadId};
 use store::embedded::Embedded;
 
 use super::{mutants::Bug, secrets};
@@ -29,7 +33,9 @@ use super::{mutants::Bug, secrets};
 pub(crate) struct Heard {
     /// Workloads whose rows a write may have changed.
     pub(crate) touched: Vec<(TenantId, WorkloadId)>,
-    /// Secrets that went to the database as they are.
+    /// Pools of which a write may have changed a row.
+    pub(crate) pools: Vec<PoolId>,
+    /// Secrets that went out as they are, with where to.
     pub(crate) leaks: Vec<String>,
     writes: u64,
 }
@@ -41,29 +47,36 @@ pub(crate) struct Ear(Arc<Mutex<Heard>>);
 impl Ear {
     /// What was heard since the last time; `None` when it was nothing.
     pub(crate) fn take(&self) -> Option<Heard> {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let nothing = heard.touched.is_empty() && heard.leaks.is_empty();
+        let mut heard = self.heard();
+        let nothing = heard.touched.is_empty() && heard.pools.is_empty() && heard.leaks.is_empty();
         let writes = heard.writes;
         (!nothing).then(|| std::mem::replace(&mut *heard, Heard { writes, ..Heard::default() }))
     }
 
-    fn note(&self, touched: Vec<(TenantId, WorkloadId)>, leak: Option<String>) {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.touched.extend(touched);
-        heard.leaks.extend(leak);
+    /// Something is said to `whom`, where no secret may be.
+    pub(crate) fn said(&self, whom: &str, text: &str) {
+        let leak = secrets::found_in(text).map(|leak| format!("{leak} went to {whom} as it is"));
+        self.heard().leaks.extend(leak);
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A write under way. Whatever becomes of its caller, it is noted when it is over: its effect may be there.
 struct UnderWay {
     ear: Ear,
-    touched: Vec<(TenantId, WorkloadId)>,
-    leak: Option<String>,
+    body: String,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.ear.note(std::mem::take(&mut self.touched), self.leak.take());
+        self.ear.said("the tables", &self.body);
+        let (touched, pools) = named(&self.body);
+        let mut heard = self.ear.heard();
+        heard.touched.extend(touched);
+        heard.pools.extend(pools);
     }
 }
 
@@ -91,10 +104,13 @@ pub(crate) fn client(embedded: Embedded, ear: Ear, bug: Option<Bug>) -> Client {
     Client::from_conf(config.build())
 }
 
-/// The workloads that a request names: every `TENANT#ID` in it.
-fn named(body: &str) -> Vec<(TenantId, WorkloadId)> {
-    let mut found = Vec::new();
+/// The workloads and the pools that a request names: every `TENANT#ID` and every `pool#POOL` in it.
+fn named(body: &str) -> (Vec<(TenantId, WorkloadId)>, Vec<PoolId>) {
+    let (mut found, mut pools) = (Vec::new(), Vec::new());
     for text in body.split("\"S\":\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        if let Some(pool) = text.strip_prefix("pool#") {
+            pools.push(PoolId::new(pool));
+        }
         // What is sorted by time names a workload after digits, and no tenant is all digits.
         if let Some((tenant, id)) = text.split_once('#')
             && tenant.contains(|c: char| !c.is_ascii_digit())
@@ -104,36 +120,105 @@ fn named(body: &str) -> Vec<(TenantId, WorkloadId)> {
             found.push((TenantId::new(tenant), id));
         }
     }
-    found
+    (found, pools)
 }
+
+/// Every action that writes. One that is missing here would write unheard.
+const WRITES: [&str; 4] = ["TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem"];
+/// And those that do not.
+const READS: [&str; 3] = ["GetItem", "Query", "CreateTable"];
 
 impl HttpConnector for Wire {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
-        if !target.ends_with("TransactWriteItems") {
-            return self.embedded.call(request);
+        let action = target.rsplit('.').next().unwrap_or_default().to_owned();
+        if READS.contains(&action.as_str()) {
+            return self.read(request);
         }
+        assert!(WRITES.contains(&action.as_str()), "say in tests/laws/wire.rs whether {action} writes");
         let body = request.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-        let under_way = UnderWay { ear: self.ear.clone(), touched: named(&body), leak: secrets::found_in(&body) };
-        let writes = {
-            let mut heard = self.ear.0.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.writes += 1;
-            heard.writes
-        };
-        match self.bug {
-            Some(Bug::LyingWrites) if writes.is_multiple_of(7) => {
+        match self.sown(&action, &body) {
+            Sown::Nothing => {}
+            Sown::Instead(body) => *request.body_mut() = SdkBody::from(body),
+            Sown::NotDone => {
                 let response = HttpResponse::new(StatusCode::from(http::StatusCode::OK), SdkBody::from("{}"));
                 return HttpConnectorFuture::ready(Ok(response));
             }
-            Some(Bug::NoConditions) => *request.body_mut() = SdkBody::from(without_conditions(&body)),
-            _ => {}
         }
+        let under_way = UnderWay { ear: self.ear.clone(), body };
         let answer = self.embedded.call(request);
         HttpConnectorFuture::new(async move {
             let _noted_when_over = under_way;
             answer.await
         })
     }
+}
+
+/// What a sown bug makes of a write.
+enum Sown {
+    Nothing,
+    /// Another request goes to the database.
+    Instead(String),
+    /// It is acknowledged, and nothing is done.
+    NotDone,
+}
+
+impl Wire {
+    fn read(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let of_key = request.body().bytes().is_some_and(|body| String::from_utf8_lossy(body).contains("\"key#"));
+        let answer = self.embedded.call(request);
+        if self.bug != Some(Bug::LateKeys) || !of_key {
+            return answer;
+        }
+        HttpConnectorFuture::new(async move {
+            let mut answer = answer.await?;
+            let body =
+                answer.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+            *answer.body_mut() = SdkBody::from(ending_later(&body, 24 * 3600));
+            Ok(answer)
+        })
+    }
+
+    fn sown(&self, action: &str, body: &str) -> Sown {
+        let transaction = action == "TransactWriteItems";
+        match self.bug {
+            Some(Bug::LyingWrites) if transaction => {
+                let mut heard = self.ear.heard();
+                heard.writes += 1;
+                if heard.writes.is_multiple_of(7) { Sown::NotDone } else { Sown::Nothing }
+            }
+            Some(Bug::OldSessionLives) if action == "DeleteItem" && body.contains("\"key#") => Sown::NotDone,
+            Some(Bug::NoConditions) if transaction => Sown::Instead(without_conditions(body)),
+            Some(Bug::ExtendsTwice) if body.contains("{\"S\":\"extended\"}") => Sown::Instead(ending_later(body, 3600)),
+            Some(Bug::BooksNothing) => Sown::Instead(body.replace("\":change\":{\"N\":\"-", "\":change\":{\"N\":\"0")),
+            Some(Bug::CountsDownTwice) => Sown::Instead(body.replace("\":less\":{\"N\":\"-1", "\":less\":{\"N\":\"-2")),
+            _ => Sown::Nothing,
+        }
+    }
+}
+
+/// The text with its first end so many seconds later.
+fn ending_later(body: &str, seconds: u64) -> String {
+    let mark = "\"expires_at\":{\"S\":\"";
+    let later = |rest: &str| {
+        let (end, after) = rest.split_once('"')?;
+        Some(format!("{}\"{after}", Timestamp::parse(end)?.plus(Duration::from_secs(seconds))))
+    };
+    match body.split_once(mark).and_then(|(before, rest)| Some((before, later(rest)?))) {
+        Some((before, rest)) => format!("{before}{mark}{rest}"),
+        None => body.to_owned(),
+    }
+}
+
+/// The numbers below zero in a partition, each as it stands in its row.
+pub(crate) async fn negatives(client: &Client, table: &str, pk: &str) -> Vec<String> {
+    let query = client.query().table_name(table).consistent_read(true).key_condition_expression("pk = :pk");
+    let answer = query.expression_attribute_values(":pk", AttributeValue::S(pk.to_owned())).send().await;
+    let below = |(name, value): (String, AttributeValue)| match value {
+        AttributeValue::N(digits) if digits.starts_with('-') => Some(format!("{pk}: {name} is {digits}")),
+        _ => None,
+    };
+    answer.expect("the tables are read").items.unwrap_or_default().into_iter().flatten().filter_map(below).collect()
 }
 
 /// The request without its conditions, and without the values that only they used.
@@ -162,5 +247,21 @@ fn without_conditions(body: &str) -> String {
 impl HttpClient for Wire {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
+    }
+}
+
+#[test]
+fn a_write_names_what_it_touches() {
+    let id = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
+    for (key, workloads, pools) in [
+        (format!("default#{id}"), 1, 0),
+        (format!("000001768932000#{id}"), 0, 0),
+        ("pool#local/h100".to_owned(), 0, 1),
+        ("default#owner#ann".to_owned(), 0, 0),
+        ("key#3e1a5b".to_owned(), 0, 0),
+    ] {
+        let body = format!(r#"{{"Key":{{"pk":{{"S":"{key}"}},"sk":{{"S":"-"}}}}}}"#);
+        let (touched, touched_pools) = named(&body);
+        assert_eq!((touched.len(), touched_pools.len()), (workloads, pools), "{key}");
     }
 }

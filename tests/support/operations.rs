@@ -14,6 +14,21 @@ use super::{
 /// The job's id in every example.
 pub(crate) const SAMPLE_JOB: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
 
+/// What stands in paths, by the parameters' names.
+pub(crate) type Things = BTreeMap<String, String>;
+
+/// A new parameter needs an entry here, and what it stands for a place in [`Scene::new`].
+fn things(job: &str) -> Things {
+    [("job_id", job), ("github_username", "jeanschmidt")]
+        .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
+        .into()
+}
+
+/// What stands in the paths of examples.
+pub(crate) fn samples() -> Things {
+    things(SAMPLE_JOB)
+}
+
 /// Who may call an operation, as the document says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Caller {
@@ -41,8 +56,14 @@ impl Operation {
         web::surface::function_name(&self.id)
     }
 
-    pub(crate) fn is_on_a_job(&self) -> bool {
-        self.path.contains("{job_id}")
+    /// Names of its path's parameters. The first is that of the thing that it is about, which may be somebody else's.
+    pub(crate) fn parameters(&self) -> Vec<&str> {
+        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect()
+    }
+
+    /// Whether it takes an agent's one-time token, and not its session.
+    pub(crate) fn enrolls(&self) -> bool {
+        self.id == "agent_enroll"
     }
 
     /// Names of its query parameters.
@@ -107,7 +128,8 @@ fn operation(document: &Value, path: &str, method: &str, described: Value) -> Op
 pub(crate) struct Scene {
     pub(crate) bench: Bench,
     pub(crate) key: String,
-    pub(crate) job: String,
+    /// What is the holder's own, by the names of the parameters that it stands for.
+    pub(crate) own: Things,
     pub(crate) agent: Agent,
     /// The one-time token of another job's agent, which has not called in.
     pub(crate) token: String,
@@ -130,7 +152,8 @@ impl Scene {
         bench.reconcile(&job);
         let token = bench.provision(&booting);
         bench.embedded.meter().start();
-        Self { bench, key, job, agent, token }
+        let own = things(&job);
+        Self { bench, key, own, agent, token }
     }
 
     /// The key that opens an operation.
@@ -138,24 +161,28 @@ impl Scene {
         match operation.caller {
             Caller::Public => None,
             Caller::User => Some(&self.key),
-            Caller::Agent if operation.id == "agent_enroll" => Some(&self.token),
+            Caller::Agent if operation.enrolls() => Some(&self.token),
             Caller::Agent => Some(&self.agent.session),
         }
     }
 
-    /// The operation's example, upon the job `id`, without a key.
-    pub(crate) fn bare(&self, operation: &Operation, id: &str) -> Ask {
-        let path = fill(&operation.path, id);
-        let ask = Ask::new(operation.method.clone(), path);
+    /// The operation's example, upon `things`, without a key.
+    pub(crate) fn upon(operation: &Operation, things: &Things) -> Ask {
+        let ask = Ask::new(operation.method.clone(), fill(operation, things));
         match &operation.example {
             Some(example) => ask.json(example),
             None => ask,
         }
     }
 
+    /// The operation's example, upon what is the holder's own, without a key.
+    pub(crate) fn bare(&self, operation: &Operation) -> Ask {
+        Self::upon(operation, &self.own)
+    }
+
     /// The operation's example, with the key that opens it.
     pub(crate) fn ask(&self, operation: &Operation) -> Ask {
-        let ask = self.bare(operation, &self.job);
+        let ask = self.bare(operation);
         match self.key_for(operation) {
             Some(key) => ask.bearer(key),
             None => ask,
@@ -163,10 +190,11 @@ impl Scene {
     }
 }
 
-/// A path with its parameters filled in.
-pub(crate) fn fill(path: &str, job: &str) -> String {
-    let known = BTreeMap::from([("{job_id}", job), ("{github_username}", "jeanschmidt")]);
-    let filled = known.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
-    assert!(!filled.contains('{'), "{path}: say in tests/support/operations.rs what its parameter is in examples");
-    filled
+/// An operation's path with its parameters filled in.
+pub(crate) fn fill(operation: &Operation, things: &Things) -> String {
+    operation.parameters().into_iter().fold(operation.path.clone(), |path, name| {
+        let thing = things.get(name);
+        let thing = thing.unwrap_or_else(|| panic!("say in tests/support/operations.rs what {name} is in examples"));
+        path.replace(&format!("{{{name}}}"), thing)
+    })
 }

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::support::{
-    operations::{Operation, Scene, operations},
+    operations::{Operation, Scene, Things, operations},
     wire::Ask,
 };
 
@@ -128,18 +128,19 @@ fn about_the_fields(ask: &Ask, example: &Map<String, Value>) -> Vec<Case> {
 }
 
 /// Ids, names and queries of all kinds.
-fn about_the_address(operation: &Operation, ask: &Ask, job: &str) -> Vec<Case> {
+fn about_the_address(operation: &Operation, ask: &Ask, own: &Things) -> Vec<Case> {
     let at = |path: String, expected| (path.clone(), Ask { path, ..ask.clone() }, expected);
     let odd = ["x", "%00", "%ff%fe", "%F0%9F%92%A5", "..%2f..%2fetc", "%20", "'%20OR%201=1", "%25", "null", "-1", "0"];
     let mut cases = Vec::new();
-    if operation.is_on_a_job() {
-        let longest = "a".repeat(4_000);
-        let upper = job.to_uppercase();
+    let parameters = operation.parameters();
+    if let Some((thing, others)) = parameters.split_first() {
+        let own_id = &own[*thing];
+        let (longest, upper) = ("a".repeat(4_000), own_id.to_uppercase());
         let ids = odd.into_iter().chain([longest.as_str(), upper.as_str(), "00000000-0000-0000-0000-000000000000"]);
-        cases.extend(ids.map(|id| at(ask.path.replacen(job, id, 1), Is(404))));
-    }
-    if operation.path.contains("{github_username}") {
-        cases.extend(odd[..8].iter().map(|name| at(ask.path.replace("jeanschmidt", name), Sound)));
+        cases.extend(ids.map(|id| at(ask.path.replacen(own_id, id, 1), Is(404))));
+        for other in others {
+            cases.extend(odd[..8].iter().map(|name| at(ask.path.replace(&own[*other], name), Sound)));
+        }
     }
     let strange =
         ["", "-1", "1.5", "99999999999999999999999", "x", "%00", "%ff", "%F0%9F%92%A5", "1%0d%0aX:1", "[]", "true"];
@@ -173,7 +174,7 @@ fn about_the_headers(ask: &Ask) -> Vec<Case> {
 
 fn cases(scene: &Scene, operation: &Operation) -> Vec<Case> {
     let ask = scene.ask(operation);
-    let mut cases = about_the_address(operation, &ask, &scene.job);
+    let mut cases = about_the_address(operation, &ask, &scene.own);
     cases.extend(about_the_headers(&ask));
     if operation.method != Method::GET {
         cases.extend(about_the_body(&ask));

@@ -3,28 +3,34 @@
 //! What AWS would do around the handlers is done here: messages are delivered and come back when their consumer fails or dies, the
 //! clock's rule fires every minute, launches are interpreted, instances bring agents with them.
 
+mod story;
+mod time;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use aws_sdk_dynamodb::Client;
 use axum::body::Body;
 use cloud::sim::{Delivery, Executor, FaultPlan, Instance, Outcome, Rng, TaskId, World};
 use domain::{
-    NodeId, PoolId, Timestamp, Workload, WorkloadId,
-    lifecycle::Stage,
+    NodeId, PoolId, TenantId, Timestamp, Workload, WorkloadId,
     message::{Message, QueueName},
 };
 use futures::executor::block_on;
 use http::Request;
 use http_body_util::BodyExt;
-use store::{Plane, Store, WorkError, capacity::PoolView, embedded::Embedded, workloads::DueRow};
+use store::{Plane, Store, WorkError, capacity::PoolView, embedded::Embedded};
 use tower::ServiceExt;
 
 use super::{
     agents::Agents,
-    at_once, invariants,
+    at_once,
     launches::Flights,
     mutants::{self, Bug},
     people::{Exchange, Exchanges},
@@ -57,7 +63,7 @@ const MOST_STEPS: u32 = 50_000;
 enum Purpose {
     Exchange(usize),
     Delivery(Delivery),
-    Step { flight: usize, attempt: u32 },
+    Step { flight: usize, attempt: u32, tenant: TenantId },
     Sweep,
 }
 
@@ -66,6 +72,8 @@ enum Purpose {
 pub(crate) struct Answer {
     /// The status.
     pub(crate) status: u16,
+    /// The headers, one a line.
+    pub(crate) headers: String,
     /// The body.
     pub(crate) body: String,
 }
@@ -87,6 +95,8 @@ pub(crate) struct Harness {
     pub(crate) plane: Plane,
     /// The same tables without faults, for whoever checks.
     pub(crate) truth: Store,
+    /// The same tables, row by row.
+    pub(crate) books: Client,
     /// What the tables say.
     pub(crate) rows: Rows,
     /// Every instance that ever was, as of the last look.
@@ -101,11 +111,15 @@ pub(crate) struct Harness {
     pub(crate) rng: Rng,
     /// Since when nothing goes wrong any more; `None` while it does.
     pub(crate) calm_since: Option<Timestamp>,
-    /// When nodes' GPUs are not what the tables say, which the world decides.
+    /// How many GPUs each node has, whatever the tables say.
     pub(crate) nodes: BTreeMap<NodeId, u32>,
     pub(crate) bug: Option<Bug>,
     /// Nothing was ever made to go wrong.
     pub(crate) peaceful: bool,
+    /// By how much clocks are wrong at most.
+    pub(crate) skew: Duration,
+    /// What somebody ordered past the plane. I3 gives the sweep its time to end it.
+    pub(crate) strays: BTreeSet<WorkloadId>,
     router: axum::Router,
     sweeper: Plane,
     executor: Executor,
@@ -123,12 +137,8 @@ impl Harness {
         let ear = Ear::default();
         let database = Embedded::in_memory().expect("a database in memory");
         let ports = world.ports();
-        let truth = Store::new(
-            wire::client(database.clone(), Ear::default(), None),
-            "",
-            ports.clock.clone(),
-            ports.ids.clone(),
-        );
+        let books = wire::client(database.clone(), Ear::default(), None);
+        let truth = Store::new(books.clone(), "", ports.clock.clone(), ports.ids.clone());
         let nodes = [("local/h100", "h100-1", 8), ("local/h100", "h100-2", 8), ("local/a10g", "a10g-1", 4)];
         block_on(async {
             truth.create_tables().await.expect("tables");
@@ -138,7 +148,7 @@ impl Harness {
         });
         let client = wire::client(database.with_faults(world.fault_point()), ear.clone(), bug);
         let fleet_moved = Arc::new(AtomicBool::new(false));
-        let ports = mutants::ports(&world, bug, fleet_moved.clone());
+        let ports = mutants::ports(&world, bug, fleet_moved.clone(), &ear);
         let settings = store::Settings { sync_ms: (4_000, 300_000), ..crate::support::settings() };
         let store = Store::new(client, "", ports.clock.clone(), ports.ids.clone());
         let plane = Plane { store, ports, settings: Arc::new(settings) };
@@ -147,6 +157,7 @@ impl Harness {
             plane: plane.clone(),
             sweeper: mutants::sweeper(&plane, bug),
             truth,
+            books,
             rows: Rows::default(),
             instances: Vec::new(),
             exchanges: Exchanges::default(),
@@ -157,6 +168,8 @@ impl Harness {
             nodes: nodes.iter().map(|(_, node, gpus)| (NodeId::new(*node), *gpus)).collect(),
             bug,
             peaceful: true,
+            skew: Duration::ZERO,
+            strays: BTreeSet::new(),
             router,
             executor: Executor::new(&world),
             ear,
@@ -167,7 +180,7 @@ impl Harness {
             world,
         };
         harness.rows.pools = plane.settings.pools.iter().map(|pool| (pool.id.clone(), PoolView::default())).collect();
-        harness.read_pool(None);
+        harness.read_pools(|_| true).expect("the pools are as they were entered");
         harness
     }
 
@@ -208,8 +221,11 @@ impl Harness {
                 Err(never) => match never {},
             };
             let status = response.status().as_u16();
+            let lines = response.headers().iter();
+            let lines = lines.map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+            let headers = lines.collect();
             let bytes = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-            Answer { status, body: String::from_utf8_lossy(&bytes).into_owned() }
+            Answer { status, headers, body: String::from_utf8_lossy(&bytes).into_owned() }
         });
         self.names.insert(task, name);
         self.tasks.insert(task, Purpose::Exchange(number));
@@ -227,135 +243,9 @@ impl Harness {
         Ok(false)
     }
 
-    /// Runs until nobody can go on at this instant.
-    pub(crate) fn settle(&mut self) -> Result<(), Violation> {
-        if self.run(MOST_STEPS)? {
-            return Ok(());
-        }
-        broken("livelock", format!("{:?}", self.executor.unfinished()))
-    }
-
-    /// Lets time pass until `to`.
-    pub(crate) fn advance(&mut self, to: Timestamp) -> Result<(), Violation> {
-        self.settle()?;
-        while let Some(at) = self.next_event().filter(|at| *at <= to) {
-            self.move_to(at)?;
-        }
-        self.move_to(to)
-    }
-
-    /// As [`Harness::advance`], by a number of seconds.
-    pub(crate) fn pass(&mut self, seconds: u64) -> Result<(), Violation> {
-        self.advance(self.world.now().plus(Duration::from_secs(seconds)))
-    }
-
-    /// Lets time pass towards `to`: a minute, or while nothing moves, as far as something is due. Sweeps and idle agents' reports on the
-    /// way would find nothing to do, so they are left out. This is what keeps thousands of schedules with jobs of two days within
-    /// a test's time.
-    pub(crate) fn skip(&mut self, to: Timestamp) -> Result<(), Violation> {
-        self.settle()?;
-        let due = self.rows.workloads.values().filter_map(Workload::due_at).min();
-        let to = due.map_or(to, |due| due.min(to));
-        let moving =
-            self.rows.workloads.values().any(|row| matches!(row.state.stage(), Stage::Launching | Stage::Ending));
-        let queued = QueueName::ALL.into_iter().any(|queue| !self.world.messages(queue).is_empty());
-        if moving || queued || !self.tasks.is_empty() || to <= self.next_sweep || self.sweep_has_work() {
-            return self.pass(60);
-        }
-        self.next_sweep = to;
-        self.agents.sleep_until(to);
-        self.advance(to)
-    }
-
-    /// Whether the next sweep sends what was not sent, or rings for somebody who could be placed.
-    fn sweep_has_work(&self) -> bool {
-        let soon = self.world.now().plus(A_SWEEP);
-        let (due, _) = block_on(self.truth.due(soon, None)).expect("the tables are read");
-        let unsent = due.iter().any(|row| matches!(row, DueRow::Outbox(_)));
-        unsent || invariants::nobody_waits_for_nothing(self).is_err()
-    }
-
-    /// As [`Harness::skip`], again and again, for so many seconds altogether.
-    pub(crate) fn rest(&mut self, seconds: u64) -> Result<(), Violation> {
-        let until = self.world.now().plus(Duration::from_secs(seconds));
-        while self.world.now() < until {
-            self.skip(until)?;
-        }
-        Ok(())
-    }
-
-    /// Whether nothing was ever made to go wrong.
-    pub(crate) fn nothing_went_wrong(&self) -> bool {
-        self.peaceful
-    }
-
-    /// The calls, the requests and the timelines, for whoever looks into a broken law.
-    pub(crate) fn story(&self) -> String {
-        let mut lines = Vec::new();
-        for call in self.world.log() {
-            let name = call.task.and_then(|task| self.names.get(&task)).map_or("", String::as_str);
-            lines.push((call.at, format!("{call}  ({name})")));
-        }
-        for one in &self.exchanges.all {
-            let who = one.tenant.as_ref().map_or("", |tenant| tenant.as_str());
-            lines.push((one.sent_at, format!("{} {who} {} {} -> {:?}", one.sent_at, one.method, one.path, one.answer)));
-        }
-        for row in self.rows.workloads.values() {
-            let timeline = block_on(self.truth.timeline(&row.tenant, row.id, 0, 500)).unwrap_or_default();
-            lines.extend(timeline.into_iter().map(|entry| {
-                (
-                    entry.at,
-                    format!(
-                        "{} {} v{} {} {} {}",
-                        entry.at,
-                        row.id,
-                        entry.version,
-                        entry.phase.name(),
-                        entry.kind,
-                        entry.message
-                    ),
-                )
-            }));
-        }
-        for (agent, one) in self.agents.all.iter().zip(&self.instances) {
-            lines.push((
-                one.requested_at,
-                format!(
-                    "{} {:?} for {}: {} {:?}",
-                    one.requested_at, agent.temper, agent.workload, one.running_at, one.stops_at
-                ),
-            ));
-        }
-        lines.sort_by_key(|(at, _)| *at);
-        lines.into_iter().map(|(_, line)| line + "\n").collect()
-    }
-
     /// Work that has not ended: requests, deliveries, steps, sweeps.
     pub(crate) fn busy(&self) -> usize {
         self.tasks.len()
-    }
-
-    fn move_to(&mut self, at: Timestamp) -> Result<(), Violation> {
-        self.world.move_to(at);
-        self.fleet_moved.store(true, Ordering::Relaxed);
-        self.look()?;
-        self.settle()
-    }
-
-    /// When something happens by itself next.
-    fn next_event(&self) -> Option<Timestamp> {
-        let now = self.world.now();
-        let visible = QueueName::ALL.into_iter().flat_map(|queue| self.world.messages(queue)).map(|one| one.visible_at);
-        let alone = [
-            self.world.next_timer(),
-            self.world.next_arrival(),
-            self.world.next_delivery().filter(|at| *at > now),
-            visible.filter(|at| *at > now).min(),
-            self.agents.next_event(),
-            self.flights.next_event(),
-            Some(self.next_sweep),
-        ];
-        alone.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Begins whatever waits to be begun now.
@@ -368,29 +258,39 @@ impl Harness {
         let now = self.world.now();
         if now >= self.next_sweep {
             self.next_sweep = now.plus(A_SWEEP);
-            if self.bug != Some(Bug::NoSweep) {
-                let plane = self.sweeper.clone();
-                let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
-                self.tasks.insert(task, Purpose::Sweep);
-                let plane = self.sweeper.clone();
-                let task = self.executor.spawn("orphans", async move { sweeper::end_orphans(&plane).await.map(drop) });
-                self.tasks.insert(task, Purpose::Sweep);
-            }
+            self.sweep();
         }
         for (flight, invocation) in self.flights.calls(&self.world, self.bug) {
             let plane = self.plane.clone();
             let attempt = invocation.attempt;
+            let tenant = TenantId::new(invocation.payload["tenant"].as_str().unwrap_or_default());
+            at_once::step_said(&invocation.handler, &tenant, &invocation.payload.to_string())?;
             let name = format!("{} of {flight}", invocation.handler);
             let work = async move { launcher::step(&plane, &invocation.handler, invocation.payload).await };
             let task = self.executor.spawn("step", work);
             self.names.insert(task, name);
-            self.tasks.insert(task, Purpose::Step { flight, attempt });
+            self.tasks.insert(task, Purpose::Step { flight, attempt, tenant });
         }
         for (agent, exchange) in self.agents.calls(&self.world) {
             let number = self.send(exchange);
             self.agents.sent(agent, number);
         }
         Ok(())
+    }
+
+    fn sweep(&mut self) {
+        if self.bug == Some(Bug::NoSweep) {
+            return;
+        }
+        let plane = self.sweeper.clone();
+        let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
+        self.tasks.insert(task, Purpose::Sweep);
+        if self.bug == Some(Bug::OrphansLive) {
+            return;
+        }
+        let plane = self.sweeper.clone();
+        let task = self.executor.spawn("orphans", async move { sweeper::end_orphans(&plane).await.map(drop) });
+        self.tasks.insert(task, Purpose::Sweep);
     }
 
     fn deliver(&mut self, delivery: Delivery) {
@@ -417,8 +317,10 @@ impl Harness {
         match purpose {
             Purpose::Exchange(number) => {
                 let answer = self.executor.take::<Answer>(task);
-                self.exchanges.answered(number, answer)?;
-                self.agents.answered(number, &self.exchanges, &self.world);
+                let now = self.world.now();
+                self.exchanges.answered(number, answer, (now, self.skew))?;
+                let replaced = self.agents.answered(number, &self.exchanges, &self.world);
+                self.exchanges.rotated_out(replaced);
             }
             Purpose::Delivery(delivery) => match self.executor.take::<Result<(), WorkError>>(task) {
                 Some(Ok(())) => drop(self.world.acknowledge(&delivery)),
@@ -427,8 +329,9 @@ impl Harness {
                 Some(Err(_)) | None if self.bug == Some(Bug::AtMostOnce) => drop(self.world.acknowledge(&delivery)),
                 Some(Err(_)) | None => {}
             },
-            Purpose::Step { flight, attempt } => {
+            Purpose::Step { flight, attempt, tenant } => {
                 let result = self.executor.take::<Result<serde_json::Value, launcher::StepError>>(task);
+                at_once::step_said("a step's end", &tenant, &format!("{result:?}"))?;
                 self.flights.answered(flight, attempt, result, &self.world, &mut self.rng);
             }
             Purpose::Sweep => {
@@ -452,14 +355,11 @@ impl Harness {
         let rows_moved = heard.is_some();
         if let Some(heard) = heard {
             if let Some(leak) = heard.leaks.first() {
-                return broken("I19", format!("{leak} went to the tables as it is"));
+                return broken("I19", leak);
             }
+            self.read_pools(|pool| heard.pools.contains(pool))?;
             for (tenant, id) in heard.touched {
                 let row = block_on(self.truth.workload(&tenant, id)).expect("the tables are read");
-                // Only a change of state touches the ledger.
-                if row.as_ref().map(|row| row.state) != self.rows.workloads.get(&id).map(|row| row.state) {
-                    self.read_pool(row.as_ref().map(Workload::pool));
-                }
                 self.row_moved(id, row)?;
             }
         }
@@ -472,10 +372,17 @@ impl Harness {
         at_once::i19_log()
     }
 
-    /// Reads a pool again, or all of them.
-    fn read_pool(&mut self, pool: Option<&PoolId>) {
-        for (id, view) in self.rows.pools.iter_mut().filter(|(id, _)| pool.is_none_or(|pool| pool == id)) {
+    /// Reads pools again.
+    pub(crate) fn read_pools(&mut self, wanted: impl Fn(&PoolId) -> bool) -> Result<(), Violation> {
+        for (id, view) in self.rows.pools.iter_mut().filter(|(id, _)| wanted(id)) {
             *view = block_on(self.truth.pool(id)).expect("the tables are read");
+            at_once::i22_none_negative(&self.books, "capacity", &format!("pool#{id}"))?;
         }
+        Ok(())
+    }
+
+    /// The names of what has not ended.
+    pub(crate) fn unfinished(&self) -> String {
+        format!("{:?}", self.executor.unfinished())
     }
 }
