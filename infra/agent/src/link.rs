@@ -99,12 +99,14 @@ pub(crate) async fn write_all<T: Serialize>(
     let mut closed = false;
     loop {
         let message = tokio::select! {
-            message = messages.recv() => message,
+            // Closing first: a writer that is held up by its reader would else take messages, and its senders go on, for ever.
+            biased;
             () = &mut closing, if !closed => {
                 closed = true;
                 messages.close();
                 continue;
             }
+            message = messages.recv() => message,
         };
         let Some(message) = message else { return };
         let mut line = match serde_json::to_vec(&message) {
