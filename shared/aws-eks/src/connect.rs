@@ -55,6 +55,9 @@ pub enum ConnectError {
     /// The address or the certificates are not readable.
     #[error("the cluster's address or certificates are not readable")]
     Config(#[from] kube::config::KubeconfigError),
+    /// There is a certificate authority without a certificate, which would trust nobody.
+    #[error("the cluster's certificate authority has no certificate")]
+    NoCertificate,
     /// The configuration could not be made.
     #[error("the cluster's configuration cannot be written")]
     Json(#[from] serde_json::Error),
@@ -89,6 +92,9 @@ pub async fn connect(
         "current-context": "eks",
     }))?;
     let mut config = Config::from_custom_kubeconfig(described, &KubeConfigOptions::default()).await?;
+    if cluster.authority.is_some() && config.root_cert.as_ref().is_none_or(Vec::is_empty) {
+        return Err(ConnectError::NoCertificate);
+    }
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     config.read_timeout = Some(Duration::from_secs(20));

@@ -69,7 +69,8 @@ mod tests {
     fn each_refusal_has_one_meaning() {
         let quota = r#"pods "sw-1" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=8, used: 8, limited: 8"#;
         let rights = r#"pods is forbidden: User "slipway" cannot create resource "pods" in API group "" in the namespace "jobs""#;
-        let security = r#"pods "sw-1" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false"#;
+        let security =
+            r#"pods "sw-1" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false"#;
         let hook = r#"admission webhook "images.example.com" denied the request: not from our registry"#;
         for (code, reason, message, meaning) in [
             (403, "Forbidden", quota, "capacity"),

@@ -149,7 +149,10 @@ mod tests {
                     let env = spec.containers[at].env.clone().unwrap_or_default();
                     env.into_iter().map(|var| (var.name, var.value.unwrap())).collect::<Vec<_>>()
                 };
-                assert_eq!((spec.hostname.as_deref(), spec.subdomain.as_deref()), (Some(&*pod.name_any()), Some("sw-w-1-gang")));
+                assert_eq!(
+                    (spec.hostname.as_deref(), spec.subdomain.as_deref()),
+                    (Some(&*pod.name_any()), Some("sw-w-1-gang"))
+                );
                 assert_eq!(env(1), [], "the agent is no member");
                 let [master, port, rank, size] = <[_; 4]>::try_from(env(0)).unwrap();
                 assert_eq!(master, ("MASTER_ADDR".to_owned(), "sw-w-1-0.sw-w-1-gang".to_owned()));

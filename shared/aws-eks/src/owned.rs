@@ -47,7 +47,12 @@ pub(crate) fn boot(settings: &Settings, order: &Order) -> Boot {
 }
 
 /// The secret with the agent's start line.
-pub(crate) fn secret(settings: &Settings, names: &Names, order: &Order, pod: &Pod) -> Result<Secret, serde_json::Error> {
+pub(crate) fn secret(
+    settings: &Settings,
+    names: &Names,
+    order: &Order,
+    pod: &Pod,
+) -> Result<Secret, serde_json::Error> {
     let boot = serde_json::to_vec(&boot(settings, order))?;
     Ok(Secret {
         metadata: owned(names, pod),

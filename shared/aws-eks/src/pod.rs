@@ -87,10 +87,7 @@ pub(crate) fn pod(settings: &Settings, names: &Names, order: &Order) -> Pod {
         host_ipc: Some(false),
         share_process_namespace: Some(false),
         security_context: Some(PodSecurityContext {
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                ..SeccompProfile::default()
-            }),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             fs_group: Some(NOBODY),
             ..PodSecurityContext::default()
         }),
@@ -177,11 +174,7 @@ fn mount(volume: &str, path: &str) -> VolumeMount {
 
 /// What holds for every container.
 fn confined() -> SecurityContext {
-    SecurityContext {
-        allow_privilege_escalation: Some(false),
-        privileged: Some(false),
-        ..SecurityContext::default()
-    }
+    SecurityContext { allow_privilege_escalation: Some(false), privileged: Some(false), ..SecurityContext::default() }
 }
 
 /// What holds for our own containers, which need nothing.

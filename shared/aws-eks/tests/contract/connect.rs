@@ -16,7 +16,8 @@ struct Supply {
 #[async_trait]
 impl Tokens for Supply {
     async fn token(&self) -> Result<Token, PortError> {
-        let life = self.lives.lock().unwrap().pop_front().ok_or_else(|| PortError::Unavailable("no more".to_owned()))?;
+        let life =
+            self.lives.lock().unwrap().pop_front().ok_or_else(|| PortError::Unavailable("no more".to_owned()))?;
         let mut given = self.given.lock().unwrap();
         *given += 1;
         Ok(Token { bearer: Secret::new(format!("bearer-{given}")), expires_at: self.clock.now().plus(life) })

@@ -93,7 +93,10 @@ async fn a_pod_that_no_node_takes_waits_and_may_come_to_run() {
     world.fake.schedule(Scheduler::NoRoom);
     let began = world.clock.now();
     let first = world.fleet.provision(&order(1, 1)).await;
-    assert!(matches!(&first, Err(FleetError::Capacity(why)) if why.contains("Insufficient nvidia.com/gpu")), "{first:?}");
+    assert!(
+        matches!(&first, Err(FleetError::Capacity(why)) if why.contains("Insufficient nvidia.com/gpu")),
+        "{first:?}"
+    );
     let patience = world.clock.now().since(began);
     assert!(patience >= settings().patience, "it was given a moment");
     assert_eq!(world.see(1, 1).await, Sighting::Running, "it may come to run");

@@ -20,7 +20,8 @@ async fn an_attempt_as_json() {
     let world = World::new();
     world.fake.schedule(crate::fake::Scheduler::Asleep);
     world.fleet.provision(&order(1, 1)).await.unwrap_err();
-    let [pod, service, mut secret] = ["pods", "services", "secrets"].map(|plural| plain(world.fake.objects(plural)[0].clone()));
+    let [pod, service, mut secret] =
+        ["pods", "services", "secrets"].map(|plural| plain(world.fake.objects(plural)[0].clone()));
     insta::assert_json_snapshot!("pod", pod);
     insta::assert_json_snapshot!("service", service);
     let boot = secret["data"]["boot.json"].take();
@@ -28,7 +29,10 @@ async fn an_attempt_as_json() {
     let boot: k8s_openapi::ByteString = serde_json::from_value(boot).unwrap();
     let boot: domain::agent::Boot = serde_json::from_slice(&boot.0).unwrap();
     assert_eq!((boot.token, boot.workload), (order(1, 1).enroll_token, workload(1)));
-    assert_eq!((boot.listen.as_str(), boot.gpus.as_slice(), boot.gpus_simulated), ("0.0.0.0", &[0, 1, 2, 3][..], false));
+    assert_eq!(
+        (boot.listen.as_str(), boot.gpus.as_slice(), boot.gpus_simulated),
+        ("0.0.0.0", &[0, 1, 2, 3][..], false)
+    );
 }
 
 #[tokio::test]
@@ -48,7 +52,10 @@ async fn settings_choose_nodes_shares_and_the_way_in() {
         let spec = world.fake.objects("pods")[0]["spec"].clone();
         assert_eq!(spec["nodeSelector"], selector);
         let limits = &spec["containers"][0]["resources"]["limits"];
-        assert_eq!(*limits, json!({"cpu": "96000m", "memory": "1000000Mi", "ephemeral-storage": "4000Mi", "nvidia.com/gpu": "4"}));
+        assert_eq!(
+            *limits,
+            json!({"cpu": "96000m", "memory": "1000000Mi", "ephemeral-storage": "4000Mi", "nvidia.com/gpu": "4"})
+        );
         let key = ("services", "jobs".to_owned(), name(1, 1));
         let ingress = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.internal"}]}}});
         world.fake.act(|state| drop(state.store.patch(&key, &ingress).unwrap()));
@@ -82,7 +89,9 @@ fn mounts<'a>(container: &'a Value, volume: &str) -> Vec<&'a Value> {
 async fn no_pod_is_what_no_pod_may_be() {
     let rules: [(&str, fn(&Value) -> bool); 14] = [
         ("runs in the host's namespaces", |pod| {
-            ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"].iter().any(|field| pod["spec"][*field] != false)
+            ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"]
+                .iter()
+                .any(|field| pod["spec"][*field] != false)
         }),
         ("has a token of the cluster's", |pod| pod["spec"]["automountServiceAccountToken"] != false),
         ("is told of other services", |pod| pod["spec"]["enableServiceLinks"] != false),
@@ -108,7 +117,9 @@ async fn no_pod_is_what_no_pod_may_be() {
                 let capabilities = &one["securityContext"]["capabilities"];
                 let added = capabilities["add"].as_array().cloned().unwrap_or_default();
                 let ours = one["name"] != "job" && !added.is_empty();
-                capabilities["drop"] != json!(["ALL"]) || ours || added.iter().any(|name| !baseline.contains(&name.as_str().unwrap()))
+                capabilities["drop"] != json!(["ALL"])
+                    || ours
+                    || added.iter().any(|name| !baseline.contains(&name.as_str().unwrap()))
             })
         }),
         ("runs our own containers as root or lets them write", |pod| {
@@ -127,7 +138,8 @@ async fn no_pod_is_what_no_pod_may_be() {
         ("says anything in an environment but whose it is", |pod| {
             containers(pod).iter().any(|one| {
                 let names = one["env"].as_array().cloned().unwrap_or_default();
-                !one["envFrom"].is_null() || names.iter().any(|variable| one["name"] != "job" || variable["name"] != "SLIPWAY_WORKLOAD")
+                !one["envFrom"].is_null()
+                    || names.iter().any(|variable| one["name"] != "job" || variable["name"] != "SLIPWAY_WORKLOAD")
             })
         }),
         ("asks for less than it may take, starts a shell, or has no limits", |pod| {
@@ -140,7 +152,9 @@ async fn no_pod_is_what_no_pod_may_be() {
         }),
     ];
     let hostile = ["nginx; rm -rf /", "$(id)", "pytorch/pytorch:2.1.0"];
-    for (image, nodes) in hostile.into_iter().zip([Nodes::OfInstanceType, Nodes::Booked, Nodes::OfPool { label: "pool".into() }]) {
+    for (image, nodes) in
+        hostile.into_iter().zip([Nodes::OfInstanceType, Nodes::Booked, Nodes::OfPool { label: "pool".into() }])
+    {
         let mut settings = settings();
         settings.nodes = nodes;
         let world = World::with(settings);

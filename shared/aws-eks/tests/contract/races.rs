@@ -3,6 +3,7 @@
 use cloud::{Fleet as _, FleetError, Sighting};
 
 use super::*;
+use crate::fake::Scheduler;
 
 /// A fleet whose requests have turns under this name.
 fn fleet(world: &World, who: &'static str) -> EksFleet {
@@ -11,21 +12,36 @@ fn fleet(world: &World, who: &'static str) -> EksFleet {
     EksFleet::new(&client(&world.fake, who), settings, Arc::clone(&world.clock) as Arc<dyn Clock>)
 }
 
-/// Runs an order and an end, each as often as given, with requests served in this order. What comes out:
+/// Runs orders, an end and a look at once, with requests served in this order; who is told to come again does. What comes out:
 /// - once an end was answered, no node gets a pod any more, whatever is still under way;
 /// - once `describe` says that it is gone, the same;
 /// - when the nodes have ended what they were told to end, it is gone, nothing is left, and a late order makes nothing.
-async fn run(schedule: Vec<&'static str>, orders: &[&'static str]) {
+async fn run(schedule: Vec<&'static str>, orders: &[&'static str], scheduler: Scheduler) {
     let world = World::new();
+    world.fake.schedule(scheduler);
     world.fake.turns().set(schedule.iter().copied());
     let ordering = async |who: &'static str| {
-        let answer = fleet(&world, who).provision(&order(1, 1)).await;
+        let fleet = fleet(&world, who);
+        let mut answer = fleet.provision(&order(1, 1)).await;
+        // A pod that goes while it is looked at is a reason to come again, as a launch does.
+        for _again in 0..3 {
+            if matches!(answer, Err(FleetError::Port(_))) {
+                answer = fleet.provision(&order(1, 1)).await;
+            }
+        }
         world.fake.turns().done(who);
         // Who has just made a pod may be told so, and who comes too late is refused.
         assert!(matches!(answer, Ok(_) | Err(FleetError::Refused(_))), "{answer:?} {schedule:?}");
     };
     let ending = async {
-        fleet(&world, "end").terminate(&tenant(), workload(1), 1).await.unwrap();
+        let fleet = fleet(&world, "end");
+        let mut answer = fleet.terminate(&tenant(), workload(1), 1).await;
+        for _again in 0..3 {
+            if answer.is_err() {
+                answer = fleet.terminate(&tenant(), workload(1), 1).await;
+            }
+        }
+        answer.unwrap();
         world.fake.turns().done("end");
         world.fake.bound()
     };
@@ -59,30 +75,28 @@ async fn settled(world: &World, schedule: &[&'static str]) {
 
 #[tokio::test]
 async fn an_order_and_an_end_in_every_interleaving() {
-    // An order asks for at most this much when nobody disturbs it, and an end too; who needs more is served when it comes.
-    const REQUESTS: u32 = 14;
+    // An order that nobody disturbs makes seven requests. An end makes three, or four when it lets go a pod that no node ever had; a
+    // fifth turn is left out when it is not needed.
+    const REQUESTS: u32 = 12;
     let mut tried = 0;
-    for choice in 0_u32..1 << REQUESTS {
-        if choice.count_ones() != 5 {
-            continue;
-        }
+    for choice in (0_u32..1 << REQUESTS).filter(|choice| choice.count_ones() == 5) {
         let turn = |at| if choice >> at & 1 == 1 { "end" } else { "order" };
-        run((0..REQUESTS).map(turn).collect(), &["order"]).await;
+        run((0..REQUESTS).map(turn).collect(), &["order"], Scheduler::Quiet).await;
         tried += 1;
     }
-    assert_eq!(tried, 2_002);
+    assert_eq!(tried, 792);
 }
 
 #[tokio::test]
 async fn two_orders_an_end_and_a_look_in_many_interleavings() {
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    for _run in 0..1_500 {
+    for _run in 0..1_000 {
         let turn = |_at| {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
             ["order", "again", "end", "order", "again", "end", "look"][usize::try_from(seed % 7).unwrap()]
         };
-        run((0..40).map(turn).collect(), &["order", "again"]).await;
+        run((0..40).map(turn).collect(), &["order", "again"], Scheduler::Eager).await;
     }
 }

@@ -58,7 +58,8 @@ async fn each_refusal_has_its_meaning() {
     let throttled = |error: &FleetError| *error == FleetError::Port(PortError::Throttled);
     let unavailable = |error: &FleetError| matches!(error, FleetError::Port(PortError::Unavailable(_)));
     let security = r#"pods "sw-1" is forbidden: violates PodSecurity "restricted:latest""#;
-    let rights = r#"pods is forbidden: User "slipway" cannot create resource "pods" in API group "" in the namespace "jobs""#;
+    let rights =
+        r#"pods is forbidden: User "slipway" cannot create resource "pods" in API group "" in the namespace "jobs""#;
     let cases: [(&str, u16, &'static str, &str, &dyn Fn(&FleetError) -> bool); 6] = [
         ("pods", 403, "Forbidden", security, &refused),
         ("pods", 403, "Forbidden", rights, &unavailable),
@@ -98,7 +99,11 @@ async fn an_image_that_can_never_be_pulled_is_refused() {
 async fn a_list_that_cannot_be_had_in_full_is_an_error() {
     for what in ["pods", "configmaps"] {
         let world = World::new();
-        world.fake.fault("list", what, Fault::Refuse(410, "Expired", "The provided continue parameter is too old".into()));
+        world.fake.fault(
+            "list",
+            what,
+            Fault::Refuse(410, "Expired", "The provided continue parameter is too old".into()),
+        );
         assert!(world.fleet.list().await.is_err(), "{what}");
     }
     // Cleaning up is not what was asked for.

@@ -23,11 +23,11 @@ use cloud::Clock;
 use serde_json::Value;
 use tokio::sync::watch as channel;
 
-pub(crate) use self::{node::Scheduler, server::router, turns::Turns};
 use self::{
     node::Nodes,
     store::{RESOURCES, Resource, Store},
 };
+pub(crate) use self::{node::Scheduler, server::router, turns::Turns};
 
 /// What the server does wrong, once.
 #[derive(Clone, Debug)]

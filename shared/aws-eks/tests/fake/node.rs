@@ -13,6 +13,8 @@ pub(crate) enum Scheduler {
     /// They are given to one at every chance.
     #[default]
     Eager,
+    /// They too, and a pod that is not to be scheduled yet is not noted as such.
+    Quiet,
     /// No node has room.
     NoRoom,
     /// Nothing happens.
@@ -35,16 +37,18 @@ impl State {
             let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
             let waits = pod["spec"]["nodeName"].is_null() && pod["metadata"]["deletionTimestamp"].is_null();
             match self.nodes.scheduler {
-                Scheduler::Eager if waits && !gated => self.bind(&key, now),
+                Scheduler::Eager | Scheduler::Quiet if waits && !gated => self.bind(&key, now),
                 // The real one notes it too, and so changes the version of a pod that nobody touched.
                 Scheduler::Eager | Scheduler::NoRoom if waits && pod["status"]["conditions"].is_null() => {
                     let reason = if gated { "SchedulingGated" } else { "Unschedulable" };
                     self.note(&key, reason, now);
                 }
-                Scheduler::NoRoom if waits && !gated && pod["status"]["conditions"][0]["reason"] == "SchedulingGated" => {
+                Scheduler::NoRoom
+                    if waits && !gated && pod["status"]["conditions"][0]["reason"] == "SchedulingGated" =>
+                {
                     self.note(&key, "Unschedulable", now);
                 }
-                Scheduler::Eager | Scheduler::NoRoom | Scheduler::Asleep => {}
+                Scheduler::Eager | Scheduler::Quiet | Scheduler::NoRoom | Scheduler::Asleep => {}
             }
         }
     }

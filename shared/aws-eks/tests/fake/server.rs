@@ -120,10 +120,10 @@ fn answer(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut done = Err(nothing());
     fake.act(|state| done = change(fake, state, verb, &target, &query, kind, body));
-    let (code, object) = done?;
     if fault.is_some() {
         return Err(refusal(504, "Timeout", "the answer was lost"));
     }
+    let (code, object) = done?;
     Ok(written(code, &object))
 }
 
@@ -137,7 +137,8 @@ fn change(
     body: &Bytes,
 ) -> Result<(u16, Value), Refusal> {
     let now = fake.0.clock.now();
-    let parsed = || serde_json::from_slice::<Value>(body).map_err(|error| refusal(400, "BadRequest", error.to_string()));
+    let parsed =
+        || serde_json::from_slice::<Value>(body).map_err(|error| refusal(400, "BadRequest", error.to_string()));
     let key = || target.key().ok_or_else(|| refusal(405, "MethodNotAllowed", "the server does not allow this method"));
     let store = &mut state.store;
     Ok(match verb {

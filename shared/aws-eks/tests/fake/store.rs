@@ -98,13 +98,27 @@ impl Store {
         self.objects.get(key).ok_or_else(missing)
     }
 
-    pub(crate) fn create(&mut self, resource: &Resource, space: &str, mut object: Value, now: Timestamp) -> Result<Value, Refusal> {
+    pub(crate) fn create(
+        &mut self,
+        resource: &Resource,
+        space: &str,
+        mut object: Value,
+        now: Timestamp,
+    ) -> Result<Value, Refusal> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         if name.is_empty() || !object.is_object() {
-            return Err(refusal(422, "Invalid", format!("{} is invalid: metadata.name: Required value", resource.kind)));
+            return Err(refusal(
+                422,
+                "Invalid",
+                format!("{} is invalid: metadata.name: Required value", resource.kind),
+            ));
         }
         if object["metadata"]["namespace"].as_str().is_some_and(|given| given != space) {
-            return Err(refusal(400, "BadRequest", "the namespace of the provided object does not match the namespace sent on the request"));
+            return Err(refusal(
+                400,
+                "BadRequest",
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
         let key = (resource.plural, space.to_owned(), name.clone());
         if self.objects.contains_key(&key) {
@@ -113,13 +127,16 @@ impl Store {
         self.admit(resource, &name, &object)?;
         self.made += 1;
         let made = self.made;
-        merge(&mut object, &json!({
-            "apiVersion": "v1", "kind": resource.kind,
-            "metadata": {
-                "namespace": space, "uid": format!("00000000-0000-0000-0000-{made:012}"),
-                "creationTimestamp": now, "deletionTimestamp": null,
-            },
-        }));
+        merge(
+            &mut object,
+            &json!({
+                "apiVersion": "v1", "kind": resource.kind,
+                "metadata": {
+                    "namespace": space, "uid": format!("00000000-0000-0000-0000-{made:012}"),
+                    "creationTimestamp": now, "deletionTimestamp": null,
+                },
+            }),
+        );
         match resource.plural {
             "pods" => merge(&mut object, &json!({"status": null})),
             "services" => self.ports(&mut object),
@@ -141,15 +158,20 @@ impl Store {
 
     fn admit(&self, resource: &Resource, name: &str, object: &Value) -> Result<(), Refusal> {
         let (Some(limit), "pods") = (self.quota, resource.plural) else { return Ok(()) };
-        let live = self.all("pods").filter(|pod| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")));
+        let live =
+            self.all("pods").filter(|pod| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")));
         let (used, asked) = (live.map(gpus).sum::<u64>(), gpus(object));
         if used + asked <= limit {
             return Ok(());
         }
         let what = "requests.nvidia.com/gpu";
-        Err(refusal(403, "Forbidden", format!(
-            "pods \"{name}\" is forbidden: exceeded quota: gpus, requested: {what}={asked}, used: {what}={used}, limited: {what}={limit}"
-        )))
+        Err(refusal(
+            403,
+            "Forbidden",
+            format!(
+                "pods \"{name}\" is forbidden: exceeded quota: gpus, requested: {what}={asked}, used: {what}={used}, limited: {what}={limit}"
+            ),
+        ))
     }
 
     /// Writes an object over another, as a PUT or a patch does.
@@ -160,16 +182,23 @@ impl Store {
             given.is_empty() || given == held["metadata"][field].as_str().unwrap_or_default()
         };
         if !same("uid") || !same("resourceVersion") {
-            let message = format!("Operation cannot be fulfilled on {} \"{}\": the object has been modified", key.0, key.2);
+            let message =
+                format!("Operation cannot be fulfilled on {} \"{}\": the object has been modified", key.0, key.2);
             return Err(refusal(409, "Conflict", message));
         }
         if key.0 == "pods" && immutable(&held) != immutable(&object) {
-            return Err(refusal(422, "Invalid", format!("Pod \"{}\" is invalid: spec: Forbidden: pod updates may not change fields", key.2)));
+            return Err(refusal(
+                422,
+                "Invalid",
+                format!("Pod \"{}\" is invalid: spec: Forbidden: pod updates may not change fields", key.2),
+            ));
         }
         if gates(&object).iter().any(|gate| !gates(&held).contains(gate)) {
             return Err(refusal(422, "Invalid", "spec.schedulingGates: Forbidden: only deletion is allowed"));
         }
-        for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "namespace", "name"] {
+        for field in
+            ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "namespace", "name"]
+        {
             object["metadata"][field] = held["metadata"][field].clone();
         }
         let kept = object.clone();
@@ -191,7 +220,11 @@ impl Store {
             let wanted = options["preconditions"][field].as_str();
             let found = object["metadata"][field].as_str();
             if wanted.is_some() && wanted != found {
-                return Err(refusal(409, "Conflict", format!("Precondition failed: {field} in precondition: {wanted:?}, in object meta: {found:?}")));
+                return Err(refusal(
+                    409,
+                    "Conflict",
+                    format!("Precondition failed: {field} in precondition: {wanted:?}, in object meta: {found:?}"),
+                ));
             }
         }
         let bound = object["spec"]["nodeName"].is_string();
@@ -240,7 +273,8 @@ impl Store {
             self.objects.values().filter_map(|object| object["metadata"]["uid"].as_str().map(str::to_owned)).collect();
         let lost = |object: &Value| {
             let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-            !owners.is_empty() && !owners.iter().any(|owner| owner["uid"].as_str().is_some_and(|uid| there.contains(uid)))
+            !owners.is_empty()
+                && !owners.iter().any(|owner| owner["uid"].as_str().is_some_and(|uid| there.contains(uid)))
         };
         let keys: Vec<Key> =
             self.objects.iter().filter(|(_, object)| lost(object)).map(|(key, _)| key.clone()).collect();
@@ -252,7 +286,7 @@ impl Store {
 
 fn gpus(pod: &Value) -> u64 {
     let containers = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
-    let amount = |container: &Value| container["resources"]["limits"]["nvidia.com/gpu"].as_str()?.parse().ok();
+    let amount = |container: &Value| container["resources"]["limits"]["nvidia.com/gpu"].as_str()?.parse::<u64>().ok();
     containers.iter().filter_map(amount).sum::<u64>()
 }
 
@@ -263,6 +297,9 @@ fn gates(pod: &Value) -> Vec<Value> {
 /// What of a pod's specification never changes, except that the scheduler names a node once.
 fn immutable(pod: &Value) -> Value {
     let mut spec = pod["spec"].clone();
-    merge(&mut spec, &json!({"schedulingGates": null, "activeDeadlineSeconds": null, "tolerations": null, "nodeName": null}));
+    merge(
+        &mut spec,
+        &json!({"schedulingGates": null, "activeDeadlineSeconds": null, "tolerations": null, "nodeName": null}),
+    );
     spec
 }

@@ -38,7 +38,10 @@ async fn a_name_is_made_once_and_changed_at_its_version() {
     let (code, made) = ask(&fake, "POST", PODS, pod("a", &json!({}))).await;
     assert_eq!((code, made["status"]["phase"].as_str()), (201, Some("Pending")));
     let (code, status) = ask(&fake, "POST", PODS, pod("a", &json!({}))).await;
-    assert_eq!((code, status["kind"].as_str(), status["reason"].as_str()), (409, Some("Status"), Some("AlreadyExists")));
+    assert_eq!(
+        (code, status["kind"].as_str(), status["reason"].as_str()),
+        (409, Some("Status"), Some("AlreadyExists"))
+    );
     let path = format!("{PODS}/a");
     let mut stale = made.clone();
     stale["metadata"]["labels"]["x"] = json!("1");
@@ -64,7 +67,8 @@ async fn a_name_is_made_once_and_changed_at_its_version() {
 #[tokio::test]
 async fn deletion_waits_for_finalizers_and_for_the_node_and_takes_what_is_owned() {
     let fake = fake();
-    let (_, first) = ask(&fake, "POST", PODS, json!({"metadata": {"name": "a", "finalizers": ["x/y"]}, "spec": {}})).await;
+    let (_, first) =
+        ask(&fake, "POST", PODS, json!({"metadata": {"name": "a", "finalizers": ["x/y"]}, "spec": {}})).await;
     let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": first["metadata"]["uid"]});
     let secret = json!({"metadata": {"name": "s", "ownerReferences": [owner]}});
     assert_eq!(ask(&fake, "POST", "/api/v1/namespaces/jobs/secrets", secret.clone()).await.0, 201);
@@ -150,7 +154,15 @@ async fn batch(body: &mut axum::body::Body) -> Vec<String> {
     let frame = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.unwrap().unwrap().unwrap();
     let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
     let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events.map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["object"]["metadata"]["name"].as_str().unwrap_or("-"))).collect()
+    events
+        .map(|event| {
+            format!(
+                "{} {}",
+                event["type"].as_str().unwrap(),
+                event["object"]["metadata"]["name"].as_str().unwrap_or("-")
+            )
+        })
+        .collect()
 }
 
 #[tokio::test]

@@ -46,7 +46,11 @@ pub(crate) fn list(store: &Store, resource: &Resource, query: &Query) -> Result<
     }
     let place = |object: &Value| {
         let metadata = &object["metadata"];
-        format!("{}/{}", metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default())
+        format!(
+            "{}/{}",
+            metadata["namespace"].as_str().unwrap_or_default(),
+            metadata["name"].as_str().unwrap_or_default()
+        )
     };
     let mut version = store.version();
     if let Some((began, last)) = query.word("continue").split_once('~') {
@@ -107,10 +111,14 @@ pub(crate) fn watch(fake: &Fake, resource: &'static Resource, query: Query) -> R
     let lines = stream::unfold(Some(begin), move |held| async move {
         let (fake, query, mut changes, mut from, mut events) = held?;
         while events.is_empty() {
-            let since: Option<Vec<Change>> =
-                fake.state().store.since(from).map(|all| all.filter(|one| one.plural == resource.plural).cloned().collect());
+            let since: Option<Vec<Change>> = fake
+                .state()
+                .store
+                .since(from)
+                .map(|all| all.filter(|one| one.plural == resource.plural).cloned().collect());
             let Some(since) = since else {
-                let gone = json!({"type": "ERROR", "object": refusal(410, "Expired", "too old resource version").status()});
+                let gone =
+                    json!({"type": "ERROR", "object": refusal(410, "Expired", "too old resource version").status()});
                 return Some((line(&[gone]), None));
             };
             from = since.last().map_or(from, |change| change.version);
