@@ -154,3 +154,55 @@ fn balancer(service: &Service) -> Option<String> {
 pub(crate) fn made_at(thing: &impl kube::Resource) -> Option<Timestamp> {
     thing.creation_timestamp().as_ref().map(timestamp)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const FINISHED: &str = "2026-01-20T18:30:00Z";
+
+    #[test]
+    fn what_a_pod_and_a_tombstone_say() {
+        let gone = |at: Option<&str>| Sighting::Gone { stopped_at: at.and_then(Timestamp::parse) };
+        let status = |phase: &str| json!({"phase": phase});
+        let (node, deleted) = (json!({"nodeName": "node-7"}), json!({"deletionTimestamp": FINISHED}));
+        let ended = |at: &str| {
+            let state = json!({"terminated": {"exitCode": 0, "finishedAt": at}});
+            json!({"name": "", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+        };
+        let told = json!({"phase": "Failed", "containerStatuses": [ended("2026-01-20T18:29:00Z"), ended(FINISHED)]});
+        let pod = |metadata: &Value, spec: &Value, status: Value| {
+            let spec = if spec.is_null() {
+                json!({"containers": []})
+            } else {
+                json!({"containers": [], "nodeName": "node-7"})
+            };
+            Some(json!({"metadata": metadata, "spec": spec, "status": status}))
+        };
+        let (none, plain) = (Value::Null, json!({}));
+        let cases: [(&str, Option<Value>, Sighting, Sighting); 8] = [
+            ("absent", None, Sighting::Running, gone(Some("2026-01-20T18:00:00Z"))),
+            ("waits for a node", pod(&plain, &none, status("Pending")), Sighting::Running, Sighting::Running),
+            ("runs", pod(&plain, &node, status("Running")), Sighting::Running, Sighting::Running),
+            (
+                "is being ended, or its node is lost",
+                pod(&deleted, &node, status("Running")),
+                Sighting::Running,
+                Sighting::Running,
+            ),
+            ("was deleted before a node had it", pod(&deleted, &none, status("Pending")), gone(None), gone(None)),
+            ("finished", pod(&plain, &node, told.clone()), gone(Some(FINISHED)), gone(Some(FINISHED))),
+            ("finished after it was told to", pod(&deleted, &node, told), gone(Some(FINISHED)), gone(Some(FINISHED))),
+            ("was given up with its node", pod(&deleted, &node, status("Failed")), gone(None), gone(None)),
+        ];
+        let tombstone: ConfigMap =
+            serde_json::from_value(json!({"data": {STOPPED_AT: "2026-01-20T18:00:00Z"}})).unwrap();
+        for (what, pod, without, with) in cases {
+            let pod: Option<Pod> = pod.map(|pod| serde_json::from_value(pod).unwrap());
+            assert_eq!(sighting(None, pod.as_ref()), without, "{what}, without a tombstone");
+            assert_eq!(sighting(Some(&tombstone), pod.as_ref()), with, "{what}, with a tombstone");
+        }
+    }
+}

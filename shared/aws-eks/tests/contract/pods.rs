@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// What no pod may be, and whether one is.
+type Rule = (&'static str, fn(&Value) -> bool);
+
 /// An object without what the server adds.
 fn plain(mut object: Value) -> Value {
     for field in ["uid", "resourceVersion", "creationTimestamp"] {
@@ -85,72 +88,71 @@ fn mounts<'a>(container: &'a Value, volume: &str) -> Vec<&'a Value> {
     all.filter(|mount| mount["name"] == volume).collect()
 }
 
+const RULES: [Rule; 14] = [
+    ("runs in the host's namespaces", |pod| {
+        ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"].iter().any(|field| pod["spec"][*field] != false)
+    }),
+    ("has a token of the cluster's", |pod| pod["spec"]["automountServiceAccountToken"] != false),
+    ("is told of other services", |pod| pod["spec"]["enableServiceLinks"] != false),
+    ("is started again", |pod| pod["spec"]["restartPolicy"] != "Never"),
+    ("lives for ever", |pod| !pod["spec"]["activeDeadlineSeconds"].is_u64()),
+    ("may call what it likes of the kernel", |pod| {
+        pod["spec"]["securityContext"]["seccompProfile"]["type"] != "RuntimeDefault"
+    }),
+    ("mounts something of the host's", |pod| {
+        let volumes = pod["spec"]["volumes"].as_array().unwrap();
+        volumes.iter().any(|volume| volume["emptyDir"].is_null() && volume["secret"].is_null())
+    }),
+    ("is privileged, or may become so", |pod| {
+        let may = |one: &&Value| {
+            let context = &one["securityContext"];
+            context["privileged"] != false || context["allowPrivilegeEscalation"] != false
+        };
+        containers(pod).iter().any(may)
+    }),
+    ("keeps capabilities beyond the baseline", |pod| {
+        let baseline = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"];
+        containers(pod).iter().any(|one| {
+            let capabilities = &one["securityContext"]["capabilities"];
+            let added = capabilities["add"].as_array().cloned().unwrap_or_default();
+            let ours = one["name"] != "job" && !added.is_empty();
+            capabilities["drop"] != json!(["ALL"])
+                || ours
+                || added.iter().any(|name| !baseline.contains(&name.as_str().unwrap()))
+        })
+    }),
+    ("runs our own containers as root or lets them write", |pod| {
+        containers(pod).iter().filter(|one| one["name"] != "job").any(|one| {
+            let context = &one["securityContext"];
+            context["runAsNonRoot"] != true || context["readOnlyRootFilesystem"] != true
+        })
+    }),
+    ("shows the one-time token to another container", |pod| {
+        containers(pod).iter().any(|one| one["name"] != "agent" && !mounts(one, "boot").is_empty())
+            || pod.to_string().contains("token-")
+    }),
+    ("lets the user's container change the agent", |pod| {
+        containers(pod).iter().any(|one| one["name"] == "job" && mounts(one, "slipway")[0]["readOnly"] != true)
+    }),
+    ("says anything in an environment but whose it is", |pod| {
+        containers(pod).iter().any(|one| {
+            let names = one["env"].as_array().cloned().unwrap_or_default();
+            !one["envFrom"].is_null()
+                || names.iter().any(|variable| one["name"] != "job" || variable["name"] != "SLIPWAY_WORKLOAD")
+        })
+    }),
+    ("asks for less than it may take, starts a shell, or has no limits", |pod| {
+        containers(pod).iter().any(|one| {
+            let (asks, takes) = (&one["resources"]["requests"], &one["resources"]["limits"]);
+            let bounded = ["cpu", "memory", "ephemeral-storage"].iter().all(|what| takes[*what].is_string());
+            let program = one["command"][0].as_str().unwrap_or_default();
+            asks != takes || !bounded || !program.ends_with("/agent") || !one["args"].is_null()
+        })
+    }),
+];
+
 #[tokio::test]
 async fn no_pod_is_what_no_pod_may_be() {
-    let rules: [(&str, fn(&Value) -> bool); 14] = [
-        ("runs in the host's namespaces", |pod| {
-            ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"]
-                .iter()
-                .any(|field| pod["spec"][*field] != false)
-        }),
-        ("has a token of the cluster's", |pod| pod["spec"]["automountServiceAccountToken"] != false),
-        ("is told of other services", |pod| pod["spec"]["enableServiceLinks"] != false),
-        ("is started again", |pod| pod["spec"]["restartPolicy"] != "Never"),
-        ("lives for ever", |pod| !pod["spec"]["activeDeadlineSeconds"].is_u64()),
-        ("may call what it likes of the kernel", |pod| {
-            pod["spec"]["securityContext"]["seccompProfile"]["type"] != "RuntimeDefault"
-        }),
-        ("mounts something of the host's", |pod| {
-            let volumes = pod["spec"]["volumes"].as_array().unwrap();
-            volumes.iter().any(|volume| volume["emptyDir"].is_null() && volume["secret"].is_null())
-        }),
-        ("is privileged, or may become so", |pod| {
-            let may = |one: &&Value| {
-                let context = &one["securityContext"];
-                context["privileged"] != false || context["allowPrivilegeEscalation"] != false
-            };
-            containers(pod).iter().any(may)
-        }),
-        ("keeps capabilities beyond the baseline", |pod| {
-            let baseline = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID"];
-            containers(pod).iter().any(|one| {
-                let capabilities = &one["securityContext"]["capabilities"];
-                let added = capabilities["add"].as_array().cloned().unwrap_or_default();
-                let ours = one["name"] != "job" && !added.is_empty();
-                capabilities["drop"] != json!(["ALL"])
-                    || ours
-                    || added.iter().any(|name| !baseline.contains(&name.as_str().unwrap()))
-            })
-        }),
-        ("runs our own containers as root or lets them write", |pod| {
-            containers(pod).iter().filter(|one| one["name"] != "job").any(|one| {
-                let context = &one["securityContext"];
-                context["runAsNonRoot"] != true || context["readOnlyRootFilesystem"] != true
-            })
-        }),
-        ("shows the one-time token to another container", |pod| {
-            containers(pod).iter().any(|one| one["name"] != "agent" && !mounts(one, "boot").is_empty())
-                || pod.to_string().contains("token-")
-        }),
-        ("lets the user's container change the agent", |pod| {
-            containers(pod).iter().any(|one| one["name"] == "job" && mounts(one, "slipway")[0]["readOnly"] != true)
-        }),
-        ("says anything in an environment but whose it is", |pod| {
-            containers(pod).iter().any(|one| {
-                let names = one["env"].as_array().cloned().unwrap_or_default();
-                !one["envFrom"].is_null()
-                    || names.iter().any(|variable| one["name"] != "job" || variable["name"] != "SLIPWAY_WORKLOAD")
-            })
-        }),
-        ("asks for less than it may take, starts a shell, or has no limits", |pod| {
-            containers(pod).iter().any(|one| {
-                let (asks, takes) = (&one["resources"]["requests"], &one["resources"]["limits"]);
-                let bounded = ["cpu", "memory", "ephemeral-storage"].iter().all(|what| takes[*what].is_string());
-                let program = one["command"][0].as_str().unwrap_or_default();
-                asks != takes || !bounded || !program.ends_with("/agent") || !one["args"].is_null()
-            })
-        }),
-    ];
     let hostile = ["nginx; rm -rf /", "$(id)", "pytorch/pytorch:2.1.0"];
     for (image, nodes) in
         hostile.into_iter().zip([Nodes::OfInstanceType, Nodes::Booked, Nodes::OfPool { label: "pool".into() }])
@@ -161,7 +163,7 @@ async fn no_pod_is_what_no_pod_may_be() {
         world.fleet.provision(&Order { image: image.to_owned(), ..order(1, 1) }).await.unwrap();
         for pod in world.fake.objects("pods") {
             assert_eq!(pod["spec"]["containers"][0]["image"], image);
-            for (rule, breaks) in rules {
+            for (rule, breaks) in RULES {
                 assert!(!breaks(&pod), "a pod {rule}");
             }
         }

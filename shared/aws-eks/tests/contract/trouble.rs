@@ -6,6 +6,9 @@ use serde_json::json;
 use super::*;
 use crate::fake::Fault;
 
+/// A refusal of the creation of a kind, and what it means.
+type Case = (&'static str, u16, &'static str, &'static str, fn(&FleetError) -> bool);
+
 #[tokio::test]
 async fn a_lost_answer_is_made_good_by_asking_again() {
     let ordering = [
@@ -54,19 +57,19 @@ async fn an_end_whose_answer_is_lost_is_made_good_by_asking_again() {
 
 #[tokio::test]
 async fn each_refusal_has_its_meaning() {
-    let refused = |error: &FleetError| matches!(error, FleetError::Refused(_));
-    let throttled = |error: &FleetError| *error == FleetError::Port(PortError::Throttled);
-    let unavailable = |error: &FleetError| matches!(error, FleetError::Port(PortError::Unavailable(_)));
+    let refused: fn(&FleetError) -> bool = |error| matches!(error, FleetError::Refused(_));
+    let throttled: fn(&FleetError) -> bool = |error| *error == FleetError::Port(PortError::Throttled);
+    let unavailable: fn(&FleetError) -> bool = |error| matches!(error, FleetError::Port(PortError::Unavailable(_)));
     let security = r#"pods "sw-1" is forbidden: violates PodSecurity "restricted:latest""#;
     let rights =
         r#"pods is forbidden: User "slipway" cannot create resource "pods" in API group "" in the namespace "jobs""#;
-    let cases: [(&str, u16, &'static str, &str, &dyn Fn(&FleetError) -> bool); 6] = [
-        ("pods", 403, "Forbidden", security, &refused),
-        ("pods", 403, "Forbidden", rights, &unavailable),
-        ("pods", 422, "Invalid", "Pod is invalid", &refused),
-        ("services", 429, "TooManyRequests", "slowly", &throttled),
-        ("secrets", 500, "InternalError", "failed calling webhook", &unavailable),
-        ("pods", 401, "Unauthorized", "Unauthorized", &unavailable),
+    let cases: [Case; 6] = [
+        ("pods", 403, "Forbidden", security, refused),
+        ("pods", 403, "Forbidden", rights, unavailable),
+        ("pods", 422, "Invalid", "Pod is invalid", refused),
+        ("services", 429, "TooManyRequests", "slowly", throttled),
+        ("secrets", 500, "InternalError", "failed calling webhook", unavailable),
+        ("pods", 401, "Unauthorized", "Unauthorized", unavailable),
     ];
     for (what, code, reason, message, is) in cases {
         let world = World::new();

@@ -145,7 +145,7 @@ impl Store {
         if resource.plural == "pods" {
             merge(&mut object, &json!({"status": {"phase": "Pending"}}));
         }
-        Ok(self.put(key, Some(object)).unwrap_or_default())
+        Ok(self.put(&key, Some(object)).unwrap_or_default())
     }
 
     fn ports(&self, service: &mut Value) {
@@ -201,9 +201,8 @@ impl Store {
         {
             object["metadata"][field] = held["metadata"][field].clone();
         }
-        let kept = object.clone();
-        object.as_object_mut().map(|map| map.retain(|_, value| !value.is_null()));
-        object["metadata"].as_object_mut().map(|map| map.retain(|name, _| !kept["metadata"][name].is_null()));
+        without_nulls(&mut object);
+        without_nulls(&mut object["metadata"]);
         Ok(self.put_unless_free(key, object))
     }
 
@@ -248,20 +247,20 @@ impl Store {
         let kept = object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
         let due = object["metadata"]["deletionGracePeriodSeconds"].as_u64() == Some(0);
         if due && !kept {
-            self.put(key.clone(), None);
+            self.put(key, None);
             return object;
         }
-        self.put(key.clone(), Some(object)).unwrap_or_default()
+        self.put(key, Some(object)).unwrap_or_default()
     }
 
-    fn put(&mut self, key: Key, mut after: Option<Value>) -> Option<Value> {
+    fn put(&mut self, key: &Key, mut after: Option<Value>) -> Option<Value> {
         self.version += 1;
         if let Some(object) = &mut after {
             object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         }
         let before = match &after {
             Some(object) => self.objects.insert(key.clone(), object.clone()),
-            None => self.objects.remove(&key),
+            None => self.objects.remove(key),
         };
         self.log.push(Change { version: self.version, plural: key.0, before, after: after.clone() });
         after
@@ -279,8 +278,14 @@ impl Store {
         let keys: Vec<Key> =
             self.objects.iter().filter(|(_, object)| lost(object)).map(|(key, _)| key.clone()).collect();
         for key in keys {
-            self.put(key, None);
+            self.put(&key, None);
         }
+    }
+}
+
+fn without_nulls(object: &mut Value) {
+    if let Value::Object(map) = object {
+        map.retain(|_, value| !value.is_null());
     }
 }
 
