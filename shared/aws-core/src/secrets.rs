@@ -6,7 +6,8 @@ use std::{
 };
 
 use aws_sdk_secretsmanager::Client;
-use cloud::Clock;
+use async_trait::async_trait;
+use cloud::{Clock, InstallationSecrets, PortError, Secrets};
 use domain::{Secret, SecretHash, Timestamp, identity::LoginTable};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -110,3 +111,17 @@ impl ServiceSecrets {
             .map_err(|error| SecretsError::Malformed { line: error.line(), column: error.column() })
     }
 }
+
+#[async_trait]
+impl Secrets for ServiceSecrets {
+    async fn current(&self) -> Result<Arc<InstallationSecrets>, PortError> {
+        let secret = Self::current(self).await.map_err(|error| PortError::Unavailable(error.to_string()))?;
+        Ok(Arc::new(InstallationSecrets {
+            admin_token: secret.admin_token_sha256.clone(),
+            login: secret.login_table.clone(),
+            origin: Some(secret.origin_secret.clone()),
+            jwt: Some(secret.jwt_secret.clone()),
+        }))
+    }
+}
+

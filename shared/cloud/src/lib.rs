@@ -3,6 +3,7 @@
 //! Every effect outside the tables goes through one of these traits. The `aws-*` crates implement them over AWS, `infra/local`
 //! over one machine, and `sim` (a feature) as one deterministic state machine with virtual time and faults.
 
+pub mod absent;
 pub mod clock;
 pub mod fleet;
 pub mod identity;
@@ -17,6 +18,7 @@ pub mod vault;
 
 use std::sync::Arc;
 
+pub use absent::Absent;
 pub use clock::{Clock, SystemClock};
 pub use fleet::{Fleet, FleetError, Order, Provisioned, Sighting, Tagged};
 pub use identity::{AwsCredentials, Identity, IdentityError};

@@ -5,6 +5,8 @@ use std::{future::Future, sync::Arc};
 use cloud::{Ports, Secrets};
 use domain::{PoolId, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, message::Message, policy::Policy};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Store, StoreError,
     workloads::{OutboxKey, Write},
@@ -40,7 +42,8 @@ pub struct Settings {
 }
 
 /// A pool that is offered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pool {
     /// Its id.
     pub id: PoolId,

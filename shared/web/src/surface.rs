@@ -2,11 +2,17 @@
 
 use axum::{Router, middleware::map_response, response::Response, routing::MethodRouter};
 use store::Plane;
-use utoipa::openapi::path::PathItem;
+use utoipa::openapi::{
+    RefOr,
+    path::{Operation, PathItem},
+};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 /// How a surface words what it refuses (checklist K4).
 pub type Dialect = fn(Response) -> Response;
+
+/// What a stream of events is called.
+const STREAM: &str = "text/event-stream";
 
 /// The operations of one surface.
 pub struct Surface {
@@ -49,6 +55,15 @@ impl Surface {
         self.operations.iter().filter_map(operation_id).collect()
     }
 
+    /// Whether one of its operations answers with a stream of events.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.operations.iter().flat_map(operations).any(|operation| {
+            let answers = operation.responses.responses.values();
+            answers.into_iter().any(|answer| matches!(answer, RefOr::T(answer) if answer.content.contains_key(STREAM)))
+        })
+    }
+
     /// Only the operation whose function is called `function` ([`function_name`]), without pages; `None` if there is none.
     #[must_use]
     pub fn only(mut self, function: &str) -> Option<Self> {
@@ -75,10 +90,14 @@ pub fn function_name(operation_id: &str) -> String {
     operation_id.split('_').map(capital).collect()
 }
 
-fn operation_id((_, paths, _): &UtoipaMethodRouter<Plane>) -> Option<String> {
-    let of = |item: &PathItem| {
-        let methods = [&item.get, &item.put, &item.post, &item.delete, &item.patch];
-        methods.into_iter().flatten().find_map(|operation| operation.operation_id.clone())
+fn operations((_, paths, _): &UtoipaMethodRouter<Plane>) -> impl Iterator<Item = &Operation> {
+    let of = |item: &'_ PathItem| {
+        let PathItem { get, put, post, delete, patch, .. } = item;
+        [get, put, post, delete, patch].into_iter().flatten().collect::<Vec<_>>()
     };
-    paths.paths.values().find_map(of)
+    paths.paths.values().flat_map(of)
+}
+
+fn operation_id(operation: &UtoipaMethodRouter<Plane>) -> Option<String> {
+    operations(operation).find_map(|operation| operation.operation_id.clone())
 }

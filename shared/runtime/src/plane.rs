@@ -1,0 +1,54 @@
+//! The plane on AWS.
+
+use std::sync::Arc;
+
+use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
+use cloud::{Absent, Clock, Fleet, Ids, OsIds, People, Ports, SystemClock};
+use store::{Plane, Settings, Store};
+
+use crate::Config;
+
+/// How often agents say how they are, in milliseconds: while a workload is launched, and later. Each report is a call that is paid for.
+const SYNC_MS: (u64, u64) = (5_000, 60_000);
+
+/// What only the workers that launch and sweep have: fleets, and the way to people's keys.
+#[derive(Clone)]
+pub struct Outside {
+    /// Runs workloads.
+    pub fleet: Arc<dyn Fleet>,
+    /// Knows people's public keys.
+    pub people: Arc<dyn People>,
+}
+
+impl Outside {
+    /// Nothing of it, as for every function that answers HTTP.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { fleet: Arc::new(Absent), people: Arc::new(Absent) }
+    }
+}
+
+/// The plane that a function works on. Making it asks nobody anything.
+#[must_use]
+pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(OsIds));
+    let store = Store::new(sdk.dynamodb(), &config.tables, Arc::clone(&clock), Arc::clone(&ids));
+    let ports = Ports {
+        queue: Arc::new(SqsQueue::new(sdk.sqs(), config.queues.clone(), Arc::clone(&ids))),
+        launches: Arc::new(StateMachine::new(sdk.sfn(), &*config.state_machine)),
+        fleet: outside.fleet,
+        identity: Arc::new(StsIdentity::new(sdk, true)),
+        vault: Arc::new(KmsVault::new(sdk.kms(), &*config.key, Arc::clone(&clock), Arc::clone(&ids))),
+        people: outside.people,
+        clock: Arc::clone(&clock),
+        ids,
+    };
+    let settings = Settings {
+        version: env!("CARGO_PKG_VERSION"),
+        policy: config.policy.clone(),
+        pools: config.pools.clone(),
+        secrets: Arc::new(ServiceSecrets::new(sdk.secretsmanager(), &*config.secret, clock)),
+        sync_ms: SYNC_MS,
+    };
+    Plane { store, ports, settings: Arc::new(settings) }
+}
