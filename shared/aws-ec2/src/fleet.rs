@@ -188,8 +188,14 @@ impl Ec2Fleet {
         Ok(Some(first))
     }
 
-    /// Asks for an offer, and once more if it is not clear what came of it: the same token again makes nothing new.
-    async fn ask(&self, order: &Order, offer: &Offer, user_data: &Secret) -> Result<Became, FleetError> {
+    /// Asks for an offer, and once more if it is not clear what came of it: the same token again makes nothing new. Gives the instance, or
+    /// why there is none.
+    async fn ask(
+        &self,
+        order: &Order,
+        offer: &Offer,
+        user_data: &Secret,
+    ) -> Result<Result<Seen, Shortage>, FleetError> {
         let attempt = attempt_of(order);
         let mut asked = understand(run(&self.client, (order, offer), &self.settings, user_data).await)?;
         if let Became::Unclear(why) = &asked {
@@ -197,23 +203,23 @@ impl Ec2Fleet {
             self.memory().unclear.insert(attempt.clone(), offer.clone());
             if let Some(found) = self.present(&attempt).await? {
                 self.memory().unclear.remove(&attempt);
-                return Ok(Became::Made(found));
+                return Ok(Ok(found));
             }
             asked = understand(run(&self.client, (order, offer), &self.settings, user_data).await)?;
         }
-        match &asked {
-            Became::Unclear(why) => return Err(PortError::Unavailable(why.clone()).into()),
-            Became::Made(_) => {}
+        let outcome = match asked {
+            Became::Unclear(why) => return Err(PortError::Unavailable(why).into()),
+            Became::Made(made) => Ok(made),
             // The first request may have been slow rather than lost, and made what the second was refused.
-            Became::Short(_) if self.memory().unclear.contains_key(&attempt) => {
-                if let Some(found) = self.present(&attempt).await? {
-                    asked = Became::Made(found);
-                }
-            }
-            Became::Short(_) => {}
-        }
+            Became::Short(shortage) if self.is_unclear(&attempt) => self.present(&attempt).await?.ok_or(shortage),
+            Became::Short(shortage) => Err(shortage),
+        };
         self.memory().unclear.remove(&attempt);
-        Ok(asked)
+        Ok(outcome)
+    }
+
+    fn is_unclear(&self, attempt: &Attempt) -> bool {
+        self.memory().unclear.contains_key(attempt)
     }
 
     /// The offers as they are to be tried: the one that is unclear first, and then the least refused.
@@ -237,17 +243,16 @@ impl Ec2Fleet {
                 return Err(FleetError::Capacity(format!("{} offers were refused so far", refused.len())));
             }
             match self.ask(order, &offer, user_data).await? {
-                Became::Made(made) => {
+                Ok(made) => {
                     self.memory().penalties.had(&offer);
                     tracing::info!(workload = %order.workload, instance = made.id, ?offer, "fleet.made");
                     return Ok(made);
                 }
-                Became::Short(shortage) => {
+                Err(shortage) => {
                     tracing::info!(workload = %order.workload, ?offer, ?shortage, "fleet.offer_refused");
                     self.memory().penalties.refused(&offer, shortage, self.clock.now());
                     refused.push((offer, shortage));
                 }
-                Became::Unclear(why) => return Err(PortError::Unavailable(why).into()),
             }
         }
         match refused.iter().all(|(_, shortage)| *shortage == Shortage::Unsupported) {

@@ -7,8 +7,9 @@
 //! **One attempt, one instance.** The launcher stores the attempt's number before it orders, and orders its steps one after another. An order
 //! looks for the attempt by its tags before it asks for anything, and answers with what is there. Each offer has a client token of its own, a hash
 //! of the attempt and the offer; whenever it is not clear what a request did, the same offer is asked again with the same token before any other is, in a
-//! later call too, and never more than one offer is left unclear. Should a second instance come to be all the same, it holds
-//! the same one-time token, cannot enrol with it, and powers itself off (`node/limits.sh`).
+//! later call of the process too, and never more than one offer is left unclear. Should a second instance come to be all the same, because
+//! another process asked for another offer before the first one's instance was listed, it holds the same one-time token, cannot enrol with
+//! it, and powers itself off (`node/limits.sh`).
 //!
 //! **No tombstones.** EC2 cannot be told to refuse what is still on its way. That nothing comes of a late order rests on three things. The
 //! launcher begins no order for a workload that is ending, and one that was begun before ends with its function, at most two minutes

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Fetches the agent, unless it is there, and becomes it. Where it is and what it must be are files: no value is ever part of this text.
 set -eu
-etc=/etc/slipway
+# Another folder is given by tests alone.
+etc=${1:-/etc/slipway}
 agent=/usr/local/bin/slipway-agent
 mkdir -p /var/lib/slipway/work
 
