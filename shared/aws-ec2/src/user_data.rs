@@ -82,6 +82,7 @@ pub fn user_data(order: &Order, settings: &Settings) -> Result<Secret, BadUserDa
     let config = json!({
         "write_files": [
             file("/etc/slipway/boot.json", "0600", boot.reveal()),
+            file("/etc/slipway/workload", "0644", &order.workload.to_string()),
             file("/etc/slipway/enrol-within-seconds", "0644", &enrol_within),
             file("/etc/slipway/longest-seconds", "0644", &longest),
             file("/etc/slipway/agent-url", "0644", &agent.url),

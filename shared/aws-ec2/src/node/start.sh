@@ -13,5 +13,7 @@ if ! sha256sum --check --status "$etc/agent.sha256" 2> /dev/null; then
     sha256sum --check --status "$etc/agent.sha256"
 fi
 chmod 0755 "$agent"
-# Its orders are its standard input, which systemd opens for it.
-exec "$agent"
+# Its orders are its standard input, which systemd opens for it; by the variable it finds its own processes.
+SLIPWAY_WORKLOAD=$(cat "$etc/workload")
+export SLIPWAY_WORKLOAD
+exec "$agent" outer

@@ -182,7 +182,17 @@ async fn a_later_call_begins_with_what_is_unclear() {
     let second = bench.asked();
     assert_eq!(second[1]["NetworkInterface.1.SubnetId"], "subnet-b");
     assert_eq!(second[1], first[4], "the same request, word for word");
-    // The refusal is remembered: another order tries the other zone first.
+    // What is unclear goes before what was not refused, too.
+    bench.replay.then([nothing(), Answer::Timeout, nothing(), Answer::Timeout]);
+    let third = Order { attempt: 4, ..order() };
+    assert!(bench.fleet.provision(&third).await.is_err());
+    bench.replay.then([nothing(), refused(500, "InsufficientInstanceCapacity"), made("i-3")]);
+    bench.fleet.provision(&Order { attempt: 5, ..order() }).await.unwrap();
+    drop(bench.asked());
+    bench.replay.then([nothing(), made("i-4")]);
+    bench.fleet.provision(&third).await.unwrap();
+    assert_eq!(bench.actions(), [LOOK, B12]);
+    // The refusals are remembered: another order tries the other zone first.
     bench.replay.then([nothing(), made("i-2")]);
     bench.fleet.provision(&Order { attempt: 3, ..order() }).await.unwrap();
     assert_eq!(bench.actions(), [LOOK, B12]);
