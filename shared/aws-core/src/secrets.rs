@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_secretsmanager::Client;
 use async_trait::async_trait;
+use aws_sdk_secretsmanager::Client;
 use cloud::{Clock, InstallationSecrets, PortError, Secrets};
 use domain::{Secret, SecretHash, Timestamp, identity::LoginTable};
 use serde::Deserialize;
@@ -124,4 +124,3 @@ impl Secrets for ServiceSecrets {
         }))
     }
 }
-

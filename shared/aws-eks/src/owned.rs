@@ -39,6 +39,8 @@ pub(crate) fn boot(settings: &Settings, order: &Order) -> Boot {
         jupyter_port: JUPYTER_PORT,
         work_dir: RUN.to_owned(),
         host_key: format!("{RUN}/host_key"),
+        // The containers share no folder but the one with the socket.
+        hidden: Vec::new(),
         image_root: None,
         image: order.image.clone(),
         gpus: (0..order.gpus).collect(),

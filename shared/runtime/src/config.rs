@@ -67,7 +67,12 @@ impl Config {
             state_machine: needed("STATE_MACHINE_ARN")?,
             key: needed("KMS_KEY_ID")?,
             secret: needed("SERVICE_SECRET_ID")?,
-            cors_origins: origins.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            cors_origins: origins
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect(),
             policy: policy.map_err(|error| ConfigError::Wrong("POLICY", error.to_string()))?.unwrap_or_default(),
             pools: pools.map_err(|error| ConfigError::Wrong("POOLS", error.to_string()))?.unwrap_or_default(),
         })
@@ -106,7 +111,9 @@ mod tests {
             assert!(error.contains(name), "{error}");
             assert_eq!(read((name, Some(""))).unwrap_err().to_string(), error);
         }
-        for (name, wrong) in [("POOLS", "{}"), ("POOLS", r#"[{"id": "x", "gpu": "abacus", "max_per_node": 1}]"#), ("POLICY", "[]")] {
+        for (name, wrong) in
+            [("POOLS", "{}"), ("POOLS", r#"[{"id": "x", "gpu": "abacus", "max_per_node": 1}]"#), ("POLICY", "[]")]
+        {
             assert!(matches!(read((name, Some(wrong))), Err(ConfigError::Wrong(named, _)) if named == name), "{wrong}");
         }
     }

@@ -9,7 +9,10 @@ use cloud::SystemClock;
 use http::Request;
 use lambda_http::request::RequestContext;
 use tower::{Service, ServiceExt};
-use web::{Plane, Surface, serve::{Front, Hosts, RequestId}};
+use web::{
+    Plane, Surface,
+    serve::{Front, Hosts, RequestId},
+};
 
 use crate::{Config, HANDLER, Outside, StartError, metrics, plane};
 
@@ -22,7 +25,7 @@ pub fn serve(surface: fn() -> Surface) -> ExitCode {
         let streams = surface.streams();
         let sdk = Sdk::new(config.aws.clone(), Arc::new(SystemClock));
         let plane = plane(&config, &sdk, Outside::nothing());
-        let router = router(&plane, &config, surface);
+        let router = router(&plane, config.cors_origins.clone(), surface);
         let counted = counting(router, plane, function);
         let ended = if streams {
             lambda_http::run_with_streaming_response(counted).await
@@ -48,8 +51,23 @@ fn pick(surface: Surface, handler: Option<String>) -> Result<(String, Surface), 
     }
 }
 
-fn router(plane: &Plane, config: &Config, surface: Surface) -> Router {
-    let front = Front { hosts: Hosts::Edge, cors_origins: config.cors_origins.clone() };
+/// What one request is answered.
+#[cfg(test)]
+pub(crate) async fn answer(
+    plane: Plane,
+    cors_origins: Vec<String>,
+    surface: Surface,
+    request: lambda_http::Request,
+) -> Response<Body> {
+    let mut counted = counting(router(&plane, cors_origins, surface), plane, "Test".to_owned());
+    match counted.call(request).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    }
+}
+
+fn router(plane: &Plane, cors_origins: Vec<String>, surface: Surface) -> Router {
+    let front = Front { hosts: Hosts::Edge, cors_origins };
     let (routes, _part) = web::serve::mount(plane.settings.version, vec![surface]);
     web::serve::router(plane.clone(), (routes, web::Document(API.into())), front)
 }

@@ -13,6 +13,9 @@ mod metrics;
 mod plane;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Config, ConfigError};
 pub use http::serve;
 pub use plane::{Outside, plane};

@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn a_line_is_what_cloudwatch_reads() {
         let at = Timestamp::from_millis(1_768_932_000_000);
-        let counted = Counted { operation: "SubmitJob", at, took: Duration::from_millis(12), outcome: "5xx", failed: true };
+        let counted =
+            Counted { operation: "SubmitJob", at, took: Duration::from_millis(12), outcome: "5xx", failed: true };
         let line = line(&counted);
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         // Every metric and every dimension that is declared is a field of the line.

@@ -1,6 +1,6 @@
 //! Workers: consumers of queues, steps of the launch, and what the clock calls.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, process::ExitCode, sync::Arc};
 
 use aws_core::Sdk;
 use cloud::SystemClock;
@@ -23,8 +23,14 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of this name.
-    pub fn new(error: impl Into<String>, cause: impl ToString) -> Self {
-        Self { error: error.into(), cause: cause.to_string() }
+    pub fn new(error: impl Into<String>, cause: impl fmt::Display) -> Self {
+        Self { error: error.into(), cause: format!("{cause}") }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error, self.cause)
     }
 }
 
@@ -164,7 +170,7 @@ struct Record {
 }
 
 /// Works through a batch in order, and answers which messages are to come back.
-async fn batch<F, E>(
+pub(crate) async fn batch<F, E>(
     work: Arc<impl Fn(Plane, Message) -> F>,
     plane: Plane,
     event: Value,

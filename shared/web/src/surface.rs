@@ -91,11 +91,11 @@ pub fn function_name(operation_id: &str) -> String {
 }
 
 fn operations((_, paths, _): &UtoipaMethodRouter<Plane>) -> impl Iterator<Item = &Operation> {
-    let of = |item: &'_ PathItem| {
-        let PathItem { get, put, post, delete, patch, .. } = item;
-        [get, put, post, delete, patch].into_iter().flatten().collect::<Vec<_>>()
-    };
-    paths.paths.values().flat_map(of)
+    paths.paths.values().flat_map(methods)
+}
+
+fn methods(item: &PathItem) -> impl Iterator<Item = &Operation> {
+    [&item.get, &item.put, &item.post, &item.delete, &item.patch].into_iter().flatten()
 }
 
 fn operation_id(operation: &UtoipaMethodRouter<Plane>) -> Option<String> {

@@ -1,0 +1,92 @@
+//! Events as AWS sends them, through the same decoding as on Lambda.
+
+use std::sync::Arc;
+
+use cloud::{FixedSecrets, InstallationSecrets, sim::World};
+use domain::{Secret, SecretHash, identity::LoginTable, message::Message, policy::Policy};
+use futures::executor::block_on;
+use serde_json::{Value, json};
+use store::{Plane, Settings, Store, embedded::Embedded};
+
+use crate::worker::{Failure, batch};
+
+fn plane() -> Plane {
+    let world = World::new(1);
+    let ports = world.ports();
+    let client = Embedded::in_memory().unwrap().client();
+    let store = Store::new(client, "", ports.clock.clone(), ports.ids.clone());
+    let secrets = InstallationSecrets {
+        admin_token: SecretHash::of(b"admin"),
+        login: LoginTable::default(),
+        origin: Some(Secret::new("the edge's own")),
+        jwt: None,
+    };
+    let secrets = Arc::new(FixedSecrets(Arc::new(secrets)));
+    let settings = Settings { version: "0", policy: Policy::default(), pools: Vec::new(), secrets, sync_ms: (1, 1) };
+    Plane { store, ports, settings: Arc::new(settings) }
+}
+
+/// Which of a batch's messages come back, when those for pools called `bad` fail.
+fn check(queue: &str, bodies: &[&str], expected: &[usize]) {
+    let record = |(number, body): (usize, &&str)| {
+        let body = match *body {
+            "{" => "{".to_owned(),
+            pool => json!({"kind": "doorbell", "pool": pool}).to_string(),
+        };
+        json!({"messageId": number.to_string(), "body": body, "eventSourceARN": format!("arn:aws:sqs:x:000000000000:{queue}")})
+    };
+    let event = json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()});
+    let work = Arc::new(|_: Plane, message: Message| async move {
+        let Message::Doorbell { pool } = message else { return Err(Failure::new("Test", "no doorbell")) };
+        if pool.as_str() == "bad" { Err(Failure::new("Test", "bad")) } else { Ok(()) }
+    });
+    let answer = block_on(batch(work, plane(), event)).unwrap();
+    let failed = expected.iter().map(|number| json!({"itemIdentifier": number.to_string()})).collect::<Vec<_>>();
+    assert_eq!(answer, json!({"batchItemFailures": failed}), "{queue} {bodies:?}");
+}
+
+#[test]
+fn of_a_batch_what_failed_comes_back() {
+    check("slipway-doorbells.fifo", &["a", "b"], &[]);
+    // Nothing overtakes what failed before it.
+    check("slipway-doorbells.fifo", &["a", "bad", "b"], &[1, 2]);
+    check("slipway-doorbells", &["bad", "a", "bad"], &[0, 2]);
+    check("slipway-doorbells", &["{", "a"], &[0]);
+    // A message of another queue's is not worked on by whoever is not meant.
+    check("slipway-reconciles", &["a"], &[0]);
+}
+
+#[test]
+fn what_is_no_batch_fails_as_a_whole() {
+    let work = Arc::new(|_: Plane, _: Message| async { Ok::<(), Failure>(()) });
+    let refused = block_on(batch(work, plane(), json!({"detail-type": "Scheduled Event"}))).unwrap_err();
+    assert_eq!(refused.error, "Queue.Event");
+}
+
+/// What a proxy event for `GET /health` is answered.
+fn health(headers: &Value) -> (u16, String) {
+    let event = json!({
+        "resource": "/health", "path": "/health", "httpMethod": "GET", "headers": headers, "multiValueHeaders": {},
+        "queryStringParameters": null, "multiValueQueryStringParameters": null, "pathParameters": null, "stageVariables": null,
+        "requestContext": {
+            "resourcePath": "/health", "path": "/prod/health", "httpMethod": "GET", "protocol": "HTTP/1.1", "stage": "prod",
+            "accountId": "000000000000", "apiId": "slipway", "resourceId": "r", "requestId": "the gateway's", "identity": {"sourceIp": "192.0.2.1"}
+        },
+        "body": null, "isBase64Encoded": false
+    });
+    let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+    let surface =
+        web::Surface::new("test", web::dialect::detail).page("/health", axum::routing::get(|| async { "well" }));
+    let answered = block_on(crate::http::answer(plane(), Vec::new(), surface, request));
+    let id = answered.headers()["x-request-id"].to_str().unwrap().to_owned();
+    (answered.status().as_u16(), id)
+}
+
+#[test]
+fn a_proxy_event_comes_in_by_the_front_door_only() {
+    let good = json!({"Host": "x.execute-api.example", "x-slipway-origin": "the edge's own"});
+    assert_eq!(health(&good), (200, "the gateway's".to_owned()));
+    for headers in [json!({"Host": "x"}), json!({"Host": "x", "x-slipway-origin": "guessed"})] {
+        assert_eq!(health(&headers).0, 403, "{headers}");
+    }
+}
