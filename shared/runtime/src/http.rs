@@ -7,7 +7,7 @@ use aws_core::Sdk;
 use axum::{Router, body::Body, response::Response};
 use cloud::SystemClock;
 use http::Request;
-use lambda_http::request::RequestContext;
+use lambda_http::{RequestExt, request::RequestContext};
 use tower::{Service, ServiceExt};
 use web::{
     Plane, Surface,
@@ -99,15 +99,20 @@ fn count(function: &str, (at, took): (domain::Timestamp, Duration), status: u16)
     metrics::write(&metrics::Counted { operation: function, at, took, outcome: &outcome, failed: status >= 500 });
 }
 
-/// The request as our router takes it, under the id that the gateway gave it.
+/// The request as our router takes it: under the id that the gateway gave it, and without the stage in its path, which is the gateway's.
 fn with_id(mut request: lambda_http::Request) -> Request<Body> {
-    let context = request.extensions().get::<RequestContext>();
-    let id = match context {
+    let id = match request.extensions().get::<RequestContext>() {
         Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
         _ => None,
     };
     if let Some(id) = id {
         request.extensions_mut().insert(RequestId(id));
+    }
+    let path = request.raw_http_path().to_owned();
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    match format!("{path}{query}").parse() {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(error) => tracing::warn!(%error, "a path stays as it came"),
     }
     request.map(Body::new)
 }
