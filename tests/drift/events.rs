@@ -108,6 +108,7 @@ fn workers() -> BTreeMap<String, Value> {
         "account": "000000000000", "time": AT, "region": "eu-central-1",
         "resources": ["arn:aws:scheduler:eu-central-1:000000000000:schedule/default/slipway-sweep"], "detail": "{}"
     });
+    events.insert("Orphans".to_owned(), schedule.clone());
     events.insert("Sweeper".to_owned(), schedule);
     for handler in launcher::HANDLERS {
         let mut input = json!({"tenant": "default", "workload": SAMPLE_JOB});
@@ -122,7 +123,7 @@ fn workers() -> BTreeMap<String, Value> {
 }
 
 /// Every event, by its file's name.
-fn generated() -> BTreeMap<String, Value> {
+pub(crate) fn generated() -> BTreeMap<String, Value> {
     let mut events = workers();
     events.extend(operations().iter().map(|operation| (operation.pascal(), proxy(operation))));
     events

@@ -2,6 +2,6 @@
 //! generated.
 
 mod api;
-mod events;
+pub(crate) mod events;
 mod house;
 mod readme;

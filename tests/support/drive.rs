@@ -14,7 +14,11 @@ use serde_json::{Value, json};
 use store::{Plane, Settings, embedded::Embedded};
 use tower::ServiceExt;
 
-use super::wire::{Answer, Ask};
+use super::{
+    grants,
+    operations::function_of,
+    wire::{Answer, Ask},
+};
 
 /// The pools of [`super::settings`].
 pub(crate) const H100: &str = "local/h100";
@@ -81,7 +85,12 @@ impl Bench {
     #[track_caller]
     pub(crate) fn send(&self, ask: Ask) -> Answer {
         let what = format!("{} {}", ask.method, ask.path);
-        block_on(answer(self.router.clone(), ask)).sound(&what)
+        let function = function_of(&ask);
+        let work = || block_on(answer(self.router.clone(), ask)).sound(&what);
+        match function {
+            Some(function) => grants::watch(&function, &self.world, &self.embedded, work),
+            None => work(),
+        }
     }
 
     /// Asks as `key`'s holder, expects 200, and gives the body.
@@ -130,7 +139,8 @@ impl Bench {
     /// One pass of the dispatcher.
     #[track_caller]
     pub(crate) fn dispatch(&self, pool: &str) {
-        block_on(dispatcher::ring(&self.plane, &PoolId::new(pool))).expect("a pass");
+        let work = || block_on(dispatcher::ring(&self.plane, &PoolId::new(pool))).expect("a pass");
+        grants::watch("Dispatcher", &self.world, &self.embedded, work);
     }
 
     /// One step of a launch.
@@ -139,14 +149,16 @@ impl Bench {
         for (name, value) in more.as_object().into_iter().flatten() {
             input[name] = value.clone();
         }
-        block_on(launcher::step(&self.plane, handler, input))
+        let work = || block_on(launcher::step(&self.plane, handler, input));
+        grants::watch(&format!("Launch{handler}"), &self.world, &self.embedded, work)
     }
 
     /// What the launcher does about a reconcile message.
     #[track_caller]
     pub(crate) fn reconcile(&self, id: &str) {
         let id = id.parse::<WorkloadId>().expect("an id");
-        block_on(launcher::reconcile(&self.plane, &TenantId::new(TENANT), id)).expect("a reconciliation");
+        let work = || block_on(launcher::reconcile(&self.plane, &TenantId::new(TENANT), id)).expect("a reconciliation");
+        grants::watch("Reconciler", &self.world, &self.embedded, work);
     }
 
     /// Has a placed job's machine made, and gives the token that its agent is started with.
@@ -181,7 +193,16 @@ impl Bench {
     /// A sweep.
     #[track_caller]
     pub(crate) fn sweep(&self) -> sweeper::Swept {
-        block_on(sweeper::sweep(&self.plane)).expect("a sweep")
+        grants::watch("Sweeper", &self.world, &self.embedded, || {
+            block_on(sweeper::sweep(&self.plane)).expect("a sweep")
+        })
+    }
+
+    /// A hunt for what runs and nobody knows.
+    #[track_caller]
+    pub(crate) fn end_orphans(&self) -> u32 {
+        let work = || block_on(sweeper::end_orphans(&self.plane)).expect("a hunt");
+        grants::watch("Orphans", &self.world, &self.embedded, work)
     }
 
     /// A job of `key`'s holder at `stage`. Time passes for some, so that keys may have expired.

@@ -2,6 +2,7 @@
 
 pub(crate) mod bless;
 pub(crate) mod drive;
+pub(crate) mod grants;
 pub(crate) mod operations;
 pub(crate) mod wire;
 

@@ -1,6 +1,6 @@
 //! Every operation, read from the API document, and a scene in which each one's example is good.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use domain::{names::GithubName, ssh::PublicKey};
 use http::Method;
@@ -122,6 +122,27 @@ fn operation(document: &Value, path: &str, method: &str, described: Value) -> Op
         example: takes_body.then_some(example),
         described,
     }
+}
+
+/// The function that answers a request, by its method and path; none for pages and for what is no operation.
+pub(crate) fn function_of(ask: &Ask) -> Option<String> {
+    static ALL: OnceLock<Vec<(Method, Vec<String>, String)>> = OnceLock::new();
+    let split =
+        |path: &str| path.split('?').next().unwrap_or_default().split('/').map(str::to_owned).collect::<Vec<_>>();
+    let all = ALL.get_or_init(|| {
+        let of = |operation: &Operation| (operation.method.clone(), split(&operation.path), operation.pascal());
+        operations().iter().map(of).collect()
+    });
+    let asked = split(&ask.path);
+    let same = |template: &[String]| {
+        let mut parts = template.iter().zip(&asked);
+        template.len() == asked.len() && parts.all(|(part, given)| part == given || part.starts_with('{'))
+    };
+    // A path without parameters goes before one with.
+    let mut found =
+        all.iter().filter(|(method, template, _)| *method == ask.method && same(template)).collect::<Vec<_>>();
+    found.sort_by_key(|(_, template, _)| template.iter().filter(|part| part.starts_with('{')).count());
+    found.first().map(|(_, _, function)| function.clone())
 }
 
 /// A plane in which the example of every operation is good: somebody with an active job, and its agent.

@@ -212,6 +212,12 @@ impl World {
         self.state().log.clone()
     }
 
+    /// The calls but for the first `skipped`.
+    #[must_use]
+    pub fn log_after(&self, skipped: usize) -> Vec<Call> {
+        self.state().log.get(skipped..).unwrap_or_default().to_vec()
+    }
+
     /// How many calls there were: the next has this number and one.
     #[must_use]
     pub fn calls(&self) -> u64 {

@@ -9,8 +9,8 @@ use serde_json::Value;
 pub struct Call {
     /// What was asked, such as `TransactWriteItems`.
     pub action: String,
-    /// What is done to which table, such as `("PutItem", "workloads")`: what a role must allow. A write in a transaction counts as
-    /// the write that it is.
+    /// What is done to which table, such as `("PutItem", "workloads")`, or index, such as `("Query", "workloads/index/due")`: what a role
+    /// must allow. A write in a transaction counts as the write that it is.
     pub touches: Vec<(String, String)>,
     /// Read units, indexes included.
     pub reads: f64,
@@ -34,6 +34,19 @@ impl Meter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// How many calls there are since the start, or since they were taken.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Vec::len)
+    }
+
+    /// The calls but for the first `skipped`; they stay.
+    #[must_use]
+    pub fn after(&self, skipped: usize) -> Vec<Call> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().and_then(|calls| calls.get(skipped..)).unwrap_or_default().to_vec()
+    }
+
     pub(super) fn record(&self, action: &str, body: &str, answer: &str) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(kept) = kept.as_mut() else { return };
@@ -54,7 +67,10 @@ fn consumed(capacity: &Value) -> f64 {
 }
 
 fn touched(action: &str, asked: &Value) -> Vec<(String, String)> {
-    let table = |request: &Value| request["TableName"].as_str().unwrap_or_default().to_owned();
+    let table = |request: &Value| {
+        let table = request["TableName"].as_str().unwrap_or_default();
+        request["IndexName"].as_str().map_or_else(|| table.to_owned(), |index| format!("{table}/index/{index}"))
+    };
     let Some(items) = asked["TransactItems"].as_array() else { return vec![(action.to_owned(), table(asked))] };
     let item = |item: &Value| {
         let (kind, request) = item.as_object()?.iter().find(|(_, request)| !request.is_null())?;

@@ -1,0 +1,85 @@
+//! Every function of an installation.
+
+use std::time::Duration;
+
+use domain::message::QueueName;
+
+use crate::support::operations::operations;
+
+/// What calls a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// API Gateway, with this method and path; `streams` says that the answer may be a stream.
+    Http { method: String, path: String, streams: bool },
+    /// A queue.
+    Queue(QueueName),
+    /// A state of the launch.
+    Step,
+    /// The clock, each minute.
+    Clock,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Function {
+    /// Its name, which is its handler's.
+    pub(crate) name: String,
+    /// The crate whose program it is.
+    pub(crate) surface: String,
+    pub(crate) trigger: Trigger,
+}
+
+impl Function {
+    /// How long one invocation may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(match &self.trigger {
+            // A stream ends by itself before that (`get_job_logs`).
+            Trigger::Http { streams: true, .. } => 150,
+            // API Gateway waits for 29 seconds.
+            Trigger::Http { .. } => 28,
+            Trigger::Queue(_) => 120,
+            // Each Task of the launch has 120 seconds.
+            Trigger::Step => 110,
+            Trigger::Clock => 300,
+        })
+    }
+
+    /// How long a message is hidden from others while it is worked on: six times the function's own time, as the Lambda developer guide
+    /// says ("Using Lambda with Amazon SQS").
+    #[expect(dead_code, reason = "the root template is next")]
+    pub(crate) fn visibility(&self) -> Duration {
+        self.timeout() * 6
+    }
+}
+
+/// Every function, in the order of their names.
+pub(crate) fn all() -> Vec<Function> {
+    let mut functions = http();
+    functions.extend(workers());
+    functions.sort_by(|a, b| a.name.cmp(&b.name));
+    functions
+}
+
+fn http() -> Vec<Function> {
+    let surfaces = slipway::surfaces().into_iter().map(|surface| (surface.name(), surface.operation_ids()));
+    let surfaces = surfaces.collect::<Vec<_>>();
+    let function = |operation: crate::support::operations::Operation| {
+        let of = surfaces.iter().find(|(_, ids)| ids.contains(&operation.id)).expect("an operation of a surface");
+        let streams = operation.described["responses"]["200"]["content"].get("text/event-stream").is_some();
+        let trigger = Trigger::Http { method: operation.method.to_string(), path: operation.path.clone(), streams };
+        Function { name: operation.pascal(), surface: of.0.to_owned(), trigger }
+    };
+    operations().into_iter().map(function).collect()
+}
+
+fn workers() -> Vec<Function> {
+    let worker = |name: &str, surface: &str, trigger| Function { name: name.into(), surface: surface.into(), trigger };
+    let mut workers = vec![
+        worker("Dispatcher", "dispatcher", Trigger::Queue(QueueName::Doorbells)),
+        worker("Reconciler", "launcher", Trigger::Queue(QueueName::Reconciles)),
+        worker("Sweeper", "sweeper", Trigger::Clock),
+        worker("Orphans", "sweeper", Trigger::Clock),
+    ];
+    workers.extend(launcher::HANDLERS.map(|step| worker(&format!("Launch{step}"), "launcher", Trigger::Step)));
+    workers
+}
