@@ -43,13 +43,6 @@ impl Function {
             Trigger::Clock => 300,
         })
     }
-
-    /// How long a message is hidden from others while it is worked on: six times the function's own time, as the Lambda developer guide
-    /// says ("Using Lambda with Amazon SQS").
-    #[expect(dead_code, reason = "the root template is next")]
-    pub(crate) fn visibility(&self) -> Duration {
-        self.timeout() * 6
-    }
 }
 
 /// Every function, in the order of their names.

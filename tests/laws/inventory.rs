@@ -163,7 +163,7 @@ fn sources(folder: &Path) -> Vec<String> {
 
 #[test]
 fn i25_everything_that_is_made_is_swept() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/cloud/src");
+    let folder = crate::support::bless::root().join("shared/cloud/src");
     let there = sources(&folder).iter().flat_map(|source| methods(source)).collect::<BTreeSet<_>>();
     let listed = METHODS.iter().map(|(method, _)| (*method).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(there, listed, "a port has a method that the table lacks, or the other way round");

@@ -39,9 +39,10 @@ pub(crate) struct Wording {
 /// Who carries an action out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// A worker, who is told through the queue.
+    /// A worker, who waits for the message.
     Worker,
-    /// The job's agent, which learns of it with its next report.
+    /// The job's agent, which learns of it with its next report. The message that has a worker look at the job as well can wait for the
+    /// sweep, and the caller need not wait for it.
     Agent,
 }
 
@@ -96,15 +97,16 @@ fn accept<T>(
         status: "requested",
         message: worded(&wording.message, message_id),
     };
-    let messages = match (wording.effect, change.from) {
-        (Effect::Agent, _) => Vec::new(),
-        // Whoever waited leaves a gap in the queue; whatever runs is looked after by the launcher.
-        (Effect::Worker, State::Queued) => vec![change.workload.doorbell()],
-        (Effect::Worker, _) => vec![change.workload.reconcile()],
+    // Whoever waited leaves a gap in the queue; whatever runs is looked after by the launcher.
+    let waited = change.from == State::Queued;
+    let messages = vec![if waited { change.workload.doorbell() } else { change.workload.reconcile() }];
+    let change = match wording.effect {
+        Effect::Worker => change.sending(message_id, messages),
+        Effect::Agent => change.leaving(message_id, messages),
     };
     let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
     let claim = command.claim(job_id.to_string(), Some(stored), now);
-    Ok((Write { people, claim, ..Write::of(change.sending(message_id, messages)) }, Json(answer)))
+    Ok((Write { people, claim, ..Write::of(change) }, Json(answer)))
 }
 
 /// What a rule said no to, in this surface's words.

@@ -39,12 +39,13 @@ impl Entry {
     }
 }
 
-/// Messages that a change sends: kept with its timeline entry, in the same transaction, until they have been handed to the queue. There
-/// may be none: what an agent learns by itself at its next report needs nobody else.
+/// Messages that a change sends: kept with its timeline entry, in the same transaction, until they have been handed to the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
     /// What an answer calls the message.
     pub id: MessageId,
     /// The messages.
     pub messages: Vec<Message>,
+    /// Whoever commits the change sends them. Others are left to the sweep, which sends what was not sent: nobody waits for them.
+    pub urgent: bool,
 }

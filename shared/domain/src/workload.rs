@@ -165,7 +165,14 @@ impl Change {
     /// Sends `messages` with this change, under the id that the answer will name.
     #[must_use]
     pub fn sending(mut self, id: MessageId, messages: Vec<Message>) -> Self {
-        self.outbox = Some(Outbox { id, messages });
+        self.outbox = Some(Outbox { id, messages, urgent: true });
+        self
+    }
+
+    /// Leaves `messages` to the sweep, under the id that the answer will name: nobody waits for what they set in motion.
+    #[must_use]
+    pub fn leaving(mut self, id: MessageId, messages: Vec<Message>) -> Self {
+        self.outbox = Some(Outbox { id, messages, urgent: false });
         self
     }
 }

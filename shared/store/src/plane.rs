@@ -63,7 +63,7 @@ impl Plane {
     pub async fn commit(&self, write: &Write) -> Result<(), StoreError> {
         self.store.write(write).await?;
         for change in &write.changes {
-            if let Some(outbox) = change.outbox.as_ref().filter(|outbox| !outbox.messages.is_empty())
+            if let Some(outbox) = change.outbox.as_ref().filter(|outbox| outbox.urgent)
                 && let Err(error) = self.relay(&OutboxKey::of(&change.workload), &outbox.messages).await
             {
                 tracing::warn!(workload = %change.workload.id, %error, "outbox.left_to_the_sweep");

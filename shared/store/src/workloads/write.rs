@@ -177,10 +177,8 @@ fn put_event(
     // A workload lives for four days at most: its timeline outlives it.
     expire(&mut item, entry.at);
     if let Some(outbox) = outbox {
+        // It stays when the outbox is gone: an answer has named it.
         item.insert("message_id".to_owned(), text(outbox.id.to_string()));
-    }
-    // What an agent learns by itself has nothing to send.
-    if let Some(outbox) = outbox.filter(|outbox| !outbox.messages.is_empty()) {
         let messages = serde_json::to_string(outbox).map_err(|error| StoreError::Broken(error.to_string()))?;
         item.insert("outbox".to_owned(), text(messages));
         // Whoever commits sends at once; the sweep sends again what is still there a little later.
