@@ -72,7 +72,8 @@ fn workers() -> Vec<Function> {
         worker("Reconciler", "launcher", Trigger::Queue(QueueName::Reconciles)),
         worker("Sweeper", "sweeper", Trigger::Clock),
         worker("Orphans", "sweeper", Trigger::Clock),
+        worker("Nodes", "sweeper", Trigger::Clock),
     ];
-    workers.extend(launcher::HANDLERS.map(|step| worker(&format!("Launch{step}"), "launcher", Trigger::Step)));
+    workers.extend(launcher::FUNCTIONS.map(|(function, _)| worker(function, "launcher", Trigger::Step)));
     workers
 }

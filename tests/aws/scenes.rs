@@ -179,4 +179,7 @@ fn clock() {
     drop(block_on(bench.plane.ports.fleet.provision(&order)));
     bench.pass(150);
     bench.end_orphans();
+    for nodes in [2, 0] {
+        bench.keep_nodes(nodes);
+    }
 }

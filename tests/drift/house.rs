@@ -47,10 +47,11 @@ fn distance(folder: &str) -> Option<u8> {
         "shared/store" | "shared/aws-core" => 2,
         "shared/web" | "shared/aws-ec2" | "shared/aws-eks" => 3,
         "shared/runtime" => 4,
-        "infra/agent" => 5,
-        "infra/local" | "infra/server" => 6,
-        "tests" => 7,
-        other => return other.starts_with("functions/").then_some(5),
+        "shared/fleets" => 5,
+        "infra/agent" => 6,
+        "infra/local" | "infra/server" => 7,
+        "tests" => 8,
+        other => return other.starts_with("functions/").then_some(6),
     })
 }
 
@@ -94,9 +95,10 @@ fn owners(needed: &str) -> Option<&'static [&'static str]> {
         }
         "aws-sdk-ec2" => &["shared/aws-ec2"],
         "kube" | "k8s-openapi" => &["shared/aws-eks"],
-        "aws-core" => &["shared/aws-ec2", "shared/runtime", "infra/server"],
+        "aws-core" => &["shared/aws-ec2", "shared/runtime", "shared/fleets", "infra/server"],
+        "aws-ec2" | "aws-eks" => &["shared/fleets"],
         // Optional in the two workers, for their Lambda binaries.
-        "aws-ec2" | "aws-eks" => &["functions/launcher", "functions/sweeper", "infra/server"],
+        "fleets" => &["functions/launcher", "functions/sweeper", "infra/server"],
         other if other.starts_with("lambda_") => &["shared/runtime"],
         other if other.starts_with("aws-") => &["shared/aws-core", "shared/aws-ec2"],
         _ => return None,
@@ -151,6 +153,7 @@ fn a_misplaced_room_is_seen() {
         ("functions/auth", "jobs"),
         ("functions/auth", "aws-sdk-dynamodb"),
         ("functions/jobs", "aws-ec2"),
+        ("functions/jobs", "fleets"),
         ("shared/aws-core", "aws-sdk-ec2"),
         ("functions/jobs", "kube"),
         ("shared/store", "aws-sdk-ec2"),

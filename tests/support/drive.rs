@@ -205,6 +205,16 @@ impl Bench {
         grants::watch("Orphans", &self.world, &self.embedded, work)
     }
 
+    /// The ledger of nodes is brought in line with a budget of so many for each pool.
+    #[track_caller]
+    pub(crate) fn keep_nodes(&self, nodes: u32) {
+        let mut settings = (*self.plane.settings).clone();
+        settings.pools.iter_mut().for_each(|pool| pool.nodes = nodes);
+        let plane = Plane { settings: settings.into(), ..self.plane.clone() };
+        let work = || block_on(sweeper::keep_nodes(&plane)).expect("a ledger");
+        grants::watch("Nodes", &self.world, &self.embedded, work);
+    }
+
     /// A job of `key`'s holder at `stage`. Time passes for some, so that keys may have expired.
     #[track_caller]
     pub(crate) fn job_at(&self, stage: Stage, key: &str) -> String {

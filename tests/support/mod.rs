@@ -23,7 +23,7 @@ pub(crate) const ADMIN: &str = "an admin token that is long enough for anybody";
 
 /// What tests run with: two nodes with eight H100s, one with four A10Gs.
 pub(crate) fn settings() -> Settings {
-    let pool = |gpu: Gpu, max_per_node| Pool { id: PoolId::new(format!("local/{gpu}")), gpu, max_per_node };
+    let pool = |gpu: Gpu, max_per_node| Pool { id: PoolId::new(format!("local/{gpu}")), gpu, max_per_node, nodes: 0 };
     Settings {
         version: "0.0.0-test",
         policy: Policy::default(),

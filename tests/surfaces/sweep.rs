@@ -1,7 +1,7 @@
 //! What the clock does to jobs, as their owners see it (T8).
 
 use crate::support::{
-    drive::{Bench, Stage, small},
+    drive::{A10G, Bench, Stage, small},
     wire::Ask,
 };
 
@@ -35,4 +35,24 @@ fn t_t08_clean_up_never_delays_expiry() {
     let key = bench.login("jschmidt");
     let events = bench.ok(&key, Ask::get(format!("/v1/jobs/{id}/events"))).to_string();
     assert!(events.contains("\"kind\":\"expired\""), "{events}");
+}
+
+#[test]
+fn the_ledger_follows_the_budget() {
+    let bench = Bench::new();
+    let nodes = || {
+        let pool = futures::executor::block_on(bench.plane.store.pool(&domain::PoolId::new(A10G))).expect("a pool");
+        pool.nodes.iter().map(|node| format!("{}{}", node.id, if node.cordoned { "!" } else { "" })).collect::<Vec<_>>()
+    };
+    bench.keep_nodes(2);
+    assert_eq!(nodes(), ["local-a10g-1", "local-a10g-2"]);
+    let id = bench.job_at(Stage::Active, &bench.login("jschmidt"));
+    bench.keep_nodes(0);
+    assert_eq!(nodes(), ["local-a10g-1!"], "what is held stays until it is idle");
+    bench.send(Ask::post(format!("/v1/jobs/{id}/cancel")).bearer(&bench.login("jschmidt")));
+    bench.end(&id);
+    bench.keep_nodes(0);
+    assert_eq!(nodes(), Vec::<String>::new());
+    bench.keep_nodes(1);
+    assert_eq!(nodes(), ["local-a10g-1"]);
 }

@@ -21,6 +21,15 @@ use store::{
 /// Every handler that the launch document may name.
 pub const HANDLERS: [&str; 5] = ["Provision", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
 
+/// The function of each handler on AWS, and the handler.
+pub const FUNCTIONS: [(&str, &str); 5] = [
+    ("LaunchProvision", "Provision"),
+    ("LaunchAwaitBoot", "AwaitBoot"),
+    ("LaunchAwaitReady", "AwaitReady"),
+    ("LaunchActivate", "Activate"),
+    ("LaunchUndo", "Undo"),
+];
+
 /// A step failed. `error` is the name that the document's Retry and Catch match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{error}: {cause}")]

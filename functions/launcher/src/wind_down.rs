@@ -1,24 +1,24 @@
 //! The undo of every step: what runs is ended, and when the fleet says that nothing runs any more, the GPUs are free.
 
-use cloud::Sighting;
+use cloud::{Attempt, Sighting};
 use domain::{Timestamp, Workload};
 use store::{Plane, StoreError, WorkError, workloads::Write};
 
 /// Ends what a draining workload runs. While it may still finish by itself it is left alone; the sweep comes back when grace is over.
 pub(crate) async fn wind_down(plane: &Plane, workload: Workload) -> Result<(), WorkError> {
-    let (tenant, id, attempt) = (workload.tenant.clone(), workload.id, workload.attempt);
+    let attempt = Attempt::of(&workload);
     // Nothing was ever asked for, and nothing can be any more: an attempt is stored first, and a draining workload begins none.
-    if attempt == 0 {
+    if attempt.number == 0 {
         return end(plane, workload, None).await;
     }
     let now = plane.ports.clock.now();
     let finishing = workload.ending.as_ref().is_some_and(|ending| ending.left_at.is_none() && now < ending.kill_at);
-    if finishing && plane.ports.fleet.describe(&tenant, id, attempt).await? == Sighting::Running {
+    if finishing && plane.ports.fleet.describe(&attempt).await? == Sighting::Running {
         return Ok(());
     }
     // Also of what is gone: an order that is still on its way must not make anything any more (invariant I4).
-    plane.ports.fleet.terminate(&tenant, id, attempt).await?;
-    match plane.ports.fleet.describe(&tenant, id, attempt).await? {
+    plane.ports.fleet.terminate(&attempt).await?;
+    match plane.ports.fleet.describe(&attempt).await? {
         Sighting::Gone { stopped_at } => end(plane, workload, stopped_at).await,
         Sighting::Running => Ok(()),
     }
@@ -30,7 +30,7 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: &Workload) -> Result<()
     if workload.instance.is_none() {
         return Ok(());
     }
-    let seen = plane.ports.fleet.describe(&workload.tenant, workload.id, workload.attempt).await?;
+    let seen = plane.ports.fleet.describe(&Attempt::of(workload)).await?;
     let Sighting::Gone { stopped_at } = seen else { return Ok(()) };
     let now = plane.ports.clock.now();
     let Ok(change) = workload.fail("what it ran on is gone", now) else { return Ok(()) };
@@ -43,7 +43,7 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: &Workload) -> Result<()
     }
     // Its launch may still wait for the agent, and nobody looks at a workload again that has ended.
     crate::release_launch(plane, &workload).await?;
-    plane.ports.fleet.terminate(&workload.tenant, workload.id, workload.attempt).await?;
+    plane.ports.fleet.terminate(&Attempt::of(&workload)).await?;
     end(plane, workload, stopped_at).await
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Expiry and clean-up are two operations, so that a slow clean-up never keeps a job running past its end (trap T8).
 
-use cloud::{Sighting, launches::Launch};
+use cloud::{Sighting, Tagged, launches::Launch};
 use domain::{Timestamp, Workload, lifecycle::State, workload::Due};
 use store::{
     Plane, StoreError, WorkError,
@@ -107,6 +107,17 @@ async fn turn(plane: &Plane, row: &DueRow, now: Timestamp, swept: &mut Swept) ->
     Ok(())
 }
 
+/// Keeps the ledger's nodes of bought pools as the pools' budgets say. What is sold off while it is held goes when it is idle.
+///
+/// # Errors
+/// When the tables fail; the next time comes.
+pub async fn keep_nodes(plane: &Plane) -> Result<(), WorkError> {
+    for pool in &plane.settings.pools {
+        plane.store.keep_nodes(&pool.id, &pool.budget()).await?;
+    }
+    Ok(())
+}
+
 /// Ends what the fleet runs and nobody knows any more: workloads that are over, and attempts that were given up (invariant I3). Gives
 /// how many were told to end. It has a clock of its own, so that a long list of instances delays nobody's expiry.
 ///
@@ -114,15 +125,15 @@ async fn turn(plane: &Plane, row: &DueRow, now: Timestamp, swept: &mut Swept) ->
 /// When the fleet's list could not be read; the next time comes.
 pub async fn end_orphans(plane: &Plane) -> Result<u32, WorkError> {
     let mut ended = 0;
-    for tagged in plane.ports.fleet.list().await? {
-        let workload = plane.store.workload(&tagged.tenant, tagged.workload).await?;
-        let wanted = |workload: &Workload| workload.state != State::Ended && workload.attempt == tagged.attempt;
+    for Tagged { attempt, .. } in plane.ports.fleet.list().await? {
+        let workload = plane.store.workload(&attempt.tenant, attempt.workload).await?;
+        let wanted = |workload: &Workload| workload.state != State::Ended && workload.attempt == attempt.number;
         if workload.as_ref().is_some_and(wanted) {
             continue;
         }
-        let seen = plane.ports.fleet.describe(&tagged.tenant, tagged.workload, tagged.attempt).await?;
+        let seen = plane.ports.fleet.describe(&attempt).await?;
         if seen == Sighting::Running {
-            plane.ports.fleet.terminate(&tagged.tenant, tagged.workload, tagged.attempt).await?;
+            plane.ports.fleet.terminate(&attempt).await?;
             ended += 1;
         }
     }

@@ -19,8 +19,8 @@ use std::{
 
 use agent::Leftovers;
 use async_trait::async_trait;
-use cloud::{Clock, Fleet, FleetError, Order, PortError, Provisioned, Queue, Sighting, Tagged};
-use domain::{NodeId, TenantId, WorkloadId, workload::Address};
+use cloud::{Attempt, Clock, Fleet, FleetError, Order, PortError, Provisioned, Queue, Sighting, Tagged};
+use domain::{NodeId, workload::Address};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::{
@@ -362,29 +362,29 @@ impl Fleet for LocalFleet {
         Ok(pod.record.provisioned(&made))
     }
 
-    async fn describe(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<Sighting, PortError> {
-        let key = (workload, attempt);
+    async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {
+        let key = (attempt.workload, attempt.number);
         let mut pods = self.0.pods.lock().await;
         if let Some(pod) = pods.all.get(&key) {
             return Ok(pod.record.sighting());
         }
         // Only this process makes anything here, so what it does not know was never made; now it never will be.
-        let record = Record::tombstone(tenant, key, self.0.clock.now());
+        let record = Record::tombstone(attempt, self.0.clock.now());
         self.0.write(&record)?;
         let sighting = record.sighting();
         pods.all.insert(key, Pod { record, stop: None, attended: false });
         Ok(sighting)
     }
 
-    async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError> {
-        let key = (workload, attempt);
+    async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError> {
+        let key = (attempt.workload, attempt.number);
         let mut pods = self.0.pods.lock().await;
         if pods.closing {
             // Everything is told to end already. What of it could not be ended must not be written down as ended.
             return Err(PortError::Unavailable("this process is stopping".to_owned()));
         }
         let Some(pod) = pods.all.get_mut(&key) else {
-            let record = Record::tombstone(tenant, key, self.0.clock.now());
+            let record = Record::tombstone(attempt, self.0.clock.now());
             self.0.write(&record)?;
             pods.all.insert(key, Pod { record, stop: None, attended: false });
             return Ok(());

@@ -18,7 +18,6 @@ mod identity;
 mod launches;
 pub mod machine;
 mod nodes;
-mod people;
 mod queue;
 mod run;
 pub mod settings;

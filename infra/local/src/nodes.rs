@@ -1,31 +1,16 @@
 //! The ledger's nodes, kept as they are configured.
 
-use domain::{gpu::Gpu, placement::Node};
+use domain::gpu::Gpu;
 use store::{Store, StoreError};
 
 use crate::settings::{NodeSpec, pool_of};
 
-/// Enters the configured nodes, and takes out those that are not configured any more.
-///
-/// A node that workloads still hold cannot be taken out: it takes no new ones, and goes when this is called once more. One that is
-/// configured again before that is taken out too as soon as it is idle, and entered anew. The same goes for one whose number of GPUs
-/// has changed: what is held was booked on the node as it was, and might not fit on the node as it is.
+/// Enters the configured nodes, and takes out those that are not configured any more ([`Store::keep_nodes`]).
 pub(crate) async fn keep(store: &Store, nodes: &[NodeSpec]) -> Result<(), StoreError> {
     for gpu in Gpu::ALL {
         let pool = pool_of(*gpu);
-        let is_as_configured =
-            |known: &Node| nodes.iter().any(|n| n.pool == pool && n.id == known.id && n.count() == known.total);
-        let known = store.pool(&pool).await?.nodes;
-        let strange: Vec<&Node> = known.iter().filter(|node| node.cordoned || !is_as_configured(node)).collect();
-        for node in &strange {
-            store.retire_node(&pool, &node.id).await?;
-        }
-        let there = if strange.is_empty() { known } else { store.pool(&pool).await?.nodes };
-        // One that is still there is as it should be, or has to be idle first.
-        let missing = |node: &&NodeSpec| node.pool == pool && !there.iter().any(|known| known.id == node.id);
-        for node in nodes.iter().filter(missing) {
-            store.enter_node(&pool, &node.id, node.count()).await?;
-        }
+        let wanted = nodes.iter().filter(|node| node.pool == pool).map(|node| (node.id.clone(), node.count()));
+        store.keep_nodes(&pool, &wanted.collect::<Vec<_>>()).await?;
     }
     Ok(())
 }

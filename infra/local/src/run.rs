@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::serve::ListenerExt;
-use cloud::{Clock, FixedSecrets, Ids, InstallationSecrets, KeyVault, OsIds, Ports, Queue, SystemClock};
+use cloud::{Clock, FixedSecrets, GithubKeys, Ids, InstallationSecrets, KeyVault, OsIds, Ports, Queue, SystemClock};
 use domain::{PoolId, Secret, policy::Policy};
 use store::{Plane, Pool, Store, embedded::Embedded};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -24,7 +24,6 @@ use crate::{
     identity::LocalIdentity,
     launches::{LocalLaunches, Steps},
     nodes,
-    people::GithubKeys,
     queue::{Consumer, LocalQueue},
     settings::{NodeSpec, Nodes, Settings},
     work::{self, Upkeep, Workers},
@@ -180,7 +179,7 @@ impl Local {
 fn offered(settings: &Settings, nodes: &[NodeSpec], admin_token: &Secret) -> store::Settings {
     let mut pools = BTreeMap::<PoolId, Pool>::new();
     for node in nodes {
-        let offered = Pool { id: node.pool.clone(), gpu: node.gpu, max_per_node: 0 };
+        let offered = Pool { id: node.pool.clone(), gpu: node.gpu, max_per_node: 0, nodes: 0 };
         let pool = pools.entry(node.pool.clone()).or_insert(offered);
         pool.max_per_node = pool.max_per_node.max(node.count());
     }

@@ -101,8 +101,8 @@ async fn expire(database: &Embedded) {
 
 #[cfg(test)]
 mod tests {
-    use cloud::{Clock, FixedSecrets, Fleet, InstallationSecrets, TaskToken, sim::World};
-    use domain::{Secret, TenantId, Timestamp, WorkloadId, identity::LoginTable, policy::Policy};
+    use cloud::{Attempt, Clock, FixedSecrets, Fleet, InstallationSecrets, TaskToken, sim::World};
+    use domain::{PoolId, Secret, TenantId, Timestamp, WorkloadId, identity::LoginTable, policy::Policy};
     use store::{Store, workloads::Awaited};
 
     use super::*;
@@ -175,9 +175,10 @@ mod tests {
             let token = TaskToken(Secret::new("a token"));
             store.keep_token((&tenant, workload), Awaited::Boot, &token).await.unwrap();
         };
+        let attempt = Attempt { tenant: tenant.clone(), workload, number: 1, pool: PoolId::new("local/h100") };
         let left = async || store.tokens(&tenant, workload, &[Awaited::Boot]).await.unwrap().len();
         keep().await;
-        fleet.describe(&tenant, workload, 1).await.unwrap();
+        fleet.describe(&attempt).await.unwrap();
         let records = || std::fs::read_dir(folder.path().join("attempts")).unwrap().count();
         tokio::spawn(sweeps(Upkeep { plane, launches, fleet, database, nodes: Vec::new() }));
         turn(&world, begun, 0).await;

@@ -6,6 +6,8 @@
 //!
 //! `tests.rs` holds the contracts: what goes over the wire, byte for byte where it matters, and what each recorded answer becomes.
 
+#[cfg(feature = "chain")]
+pub mod chain;
 pub mod eks_token;
 pub mod errors;
 pub mod identity;
@@ -22,6 +24,8 @@ pub mod vault;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "chain")]
+pub use chain::{Chain, NoCredentials};
 pub use eks_token::{EksToken, eks_token};
 pub use errors::port_error;
 pub use identity::{PresignedIdentity, StsIdentity, StsPresigned};
@@ -29,6 +33,6 @@ pub use launches::StateMachine;
 pub use presigned::{LoginRules, Presigned, Rejected};
 pub use queue::SqsQueue;
 pub use sdk::{Environment, Sdk, client_config};
-pub use secrets::{ServiceSecret, ServiceSecrets};
+pub use secrets::{ReadSecrets, ServiceSecret, ServiceSecrets};
 pub use signing::CannotSign;
 pub use vault::KmsVault;

@@ -104,6 +104,12 @@ pub fn client_config(environment: &Environment, http: impl HttpClient + 'static,
     config.build()
 }
 
+/// HTTP over TLS, for every client of a process.
+#[must_use]
+pub fn https() -> SharedHttpClient {
+    Builder::new().tls_provider(TLS).build_https()
+}
+
 /// Makes every client. They share one HTTP client, and so its connections.
 #[derive(Clone)]
 pub struct Sdk {
@@ -116,8 +122,15 @@ impl Sdk {
     /// Clients that speak TLS to AWS.
     #[must_use]
     pub fn new(environment: Environment, clock: Arc<dyn Clock>) -> Self {
-        let http: SharedHttpClient = Builder::new().tls_provider(TLS).build_https();
-        Self::over(environment, http, clock)
+        Self::over(environment, https(), clock)
+    }
+
+    /// The same clients, which ask `provider` for credentials, and again when those end.
+    #[must_use]
+    pub fn asking(mut self, provider: SharedCredentialsProvider) -> Self {
+        let cached = IdentityCache::lazy().build();
+        self.config = self.config.into_builder().credentials_provider(provider).identity_cache(cached).build();
+        self
     }
 
     /// Clients over another HTTP client, such as one that replays answers.

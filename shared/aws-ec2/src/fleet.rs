@@ -20,15 +20,15 @@ use aws_sdk_ec2::{
     operation::run_instances::{RunInstancesError, RunInstancesOutput},
     types::{Filter, Instance},
 };
-use cloud::{Clock, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
-use domain::{InstanceId, Secret, TenantId, Timestamp, WorkloadId, workload::Address};
+use cloud::{Attempt, Clock, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
+use domain::{InstanceId, PoolId, Secret, TenantId, Timestamp, workload::Address};
 
 use crate::{
     offers::{Offer, Shortage, offers},
     penalties::Penalties,
-    request::{ATTEMPT, TENANT, WORKLOAD, in_states, of_attempt, ours, run},
+    request::{ATTEMPT, POOL, TENANT, WORKLOAD, in_states, of_attempt, ours, run},
     settings::Settings,
-    sightings::{Absences, Attempt, Seen, Standing},
+    sightings::{Absences, Seen, Standing},
     user_data::{JUPYTER_PORT, SSH_PORT, user_data},
 };
 
@@ -126,14 +126,13 @@ fn seen(instance: &Instance) -> Seen {
 fn tagged(seen: &Seen) -> Option<Tagged> {
     Some(Tagged {
         instance: InstanceId::new(&*seen.id),
-        tenant: TenantId::new(seen.tags.get(TENANT)?),
-        workload: seen.tags.get(WORKLOAD)?.parse().ok()?,
-        attempt: seen.tags.get(ATTEMPT)?.parse().ok()?,
+        attempt: Attempt {
+            tenant: TenantId::new(seen.tags.get(TENANT)?),
+            workload: seen.tags.get(WORKLOAD)?.parse().ok()?,
+            number: seen.tags.get(ATTEMPT)?.parse().ok()?,
+            pool: PoolId::new(seen.tags.get(POOL)?),
+        },
     })
-}
-
-fn attempt_of(order: &Order) -> Attempt {
-    (order.tenant.clone(), order.workload, order.attempt)
 }
 
 impl Ec2Fleet {
@@ -166,8 +165,8 @@ impl Ec2Fleet {
         }
     }
 
-    async fn look_for(&self, (tenant, workload, number): &Attempt) -> Result<Vec<Seen>, PortError> {
-        self.look(of_attempt(&self.settings, tenant, *workload, *number)).await
+    async fn look_for(&self, attempt: &Attempt) -> Result<Vec<Seen>, PortError> {
+        self.look(of_attempt(&self.settings, attempt)).await
     }
 
     /// The one instance that an attempt has. A second, which should not be, is ended.
@@ -196,7 +195,7 @@ impl Ec2Fleet {
         offer: &Offer,
         user_data: &Secret,
     ) -> Result<Result<Seen, Shortage>, FleetError> {
-        let attempt = attempt_of(order);
+        let attempt = order.of();
         let mut asked = understand(run(&self.client, (order, offer), &self.settings, user_data).await)?;
         if let Became::Unclear(why) = &asked {
             tracing::warn!(workload = %order.workload, machine = offer.machine, zone = offer.zone, why, "fleet.unclear");
@@ -226,7 +225,7 @@ impl Ec2Fleet {
     fn ranked(&self, order: &Order) -> Vec<Offer> {
         let memory = self.memory();
         let mut ranked = memory.penalties.rank(offers(order, &self.settings), self.clock.now());
-        if let Some(unclear) = memory.unclear.get(&attempt_of(order)) {
+        if let Some(unclear) = memory.unclear.get(&order.of()) {
             ranked.sort_by_key(|offer| offer != unclear);
         }
         ranked
@@ -297,7 +296,7 @@ fn say(seen: &Seen) {
 #[async_trait]
 impl Fleet for Ec2Fleet {
     async fn provision(&self, order: &Order) -> Result<Provisioned, FleetError> {
-        let attempt = attempt_of(order);
+        let attempt = order.of();
         if self.memory().ended.contains_key(&attempt) {
             return Err(ended());
         }
@@ -312,23 +311,22 @@ impl Fleet for Ec2Fleet {
         self.reach(&attempt, made).await
     }
 
-    async fn describe(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<Sighting, PortError> {
-        let attempt = (tenant.clone(), workload, attempt);
-        let seen = self.look_for(&attempt).await?;
+    async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {
+        let seen = self.look_for(attempt).await?;
         seen.iter().filter(|one| one.standing == Standing::Terminated).for_each(say);
-        Ok(self.memory().absences.judge(&attempt, &seen, self.clock.now()))
+        Ok(self.memory().absences.judge(attempt, &seen, self.clock.now()))
     }
 
-    async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError> {
-        let (attempt, now) = ((tenant.clone(), workload, attempt), self.clock.now());
+    async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError> {
+        let now = self.clock.now();
         {
             let mut memory = self.memory();
             memory.ended.retain(|_, since| now.since(*since) < ENDED_FOR);
             memory.ended.insert(attempt.clone(), now);
-            memory.unclear.remove(&attempt);
+            memory.unclear.remove(attempt);
         }
-        let seen = self.look_for(&attempt).await?;
-        self.memory().absences.judge(&attempt, &seen, now);
+        let seen = self.look_for(attempt).await?;
+        self.memory().absences.judge(attempt, &seen, now);
         let mut outcome = Ok(());
         for one in seen.iter().filter(|one| one.standing == Standing::Live) {
             // The others are ended even if one cannot be.

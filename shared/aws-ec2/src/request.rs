@@ -13,8 +13,8 @@ use aws_sdk_ec2::{
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cloud::Order;
-use domain::{Secret, TenantId, WorkloadId};
+use cloud::{Attempt, Order};
+use domain::Secret;
 
 use crate::{
     offers::{Offer, client_token},
@@ -27,6 +27,8 @@ pub const WORKLOAD: &str = "slipway:workload";
 pub const ATTEMPT: &str = "slipway:attempt";
 /// The tag with the tenant.
 pub const TENANT: &str = "slipway:tenant";
+/// The tag with the pool.
+pub const POOL: &str = "slipway:pool";
 /// The tag with the installation's name.
 pub const DEPLOYMENT: &str = "slipway:deployment";
 
@@ -37,6 +39,7 @@ fn tags(order: &Order, settings: &Settings) -> Vec<Tag> {
         tag(WORKLOAD, order.workload.to_string()),
         tag(ATTEMPT, order.attempt.to_string()),
         tag(TENANT, order.tenant.to_string()),
+        tag(POOL, order.pool.to_string()),
         tag(DEPLOYMENT, settings.deployment.clone()),
     ]
 }
@@ -47,12 +50,12 @@ pub(crate) fn ours(settings: &Settings) -> Vec<Filter> {
 }
 
 /// Finds everything of an attempt.
-pub(crate) fn of_attempt(settings: &Settings, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Vec<Filter> {
+pub(crate) fn of_attempt(settings: &Settings, attempt: &Attempt) -> Vec<Filter> {
     vec![
         filter(&format!("tag:{DEPLOYMENT}"), &[&settings.deployment]),
-        filter(&format!("tag:{TENANT}"), &[tenant.as_str()]),
-        filter(&format!("tag:{WORKLOAD}"), &[&workload.to_string()]),
-        filter(&format!("tag:{ATTEMPT}"), &[&attempt.to_string()]),
+        filter(&format!("tag:{TENANT}"), &[attempt.tenant.as_str()]),
+        filter(&format!("tag:{WORKLOAD}"), &[&attempt.workload.to_string()]),
+        filter(&format!("tag:{ATTEMPT}"), &[&attempt.number.to_string()]),
     ]
 }
 

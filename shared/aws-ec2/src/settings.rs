@@ -66,3 +66,5 @@ pub struct Settings {
 /// The time that a machine has to enrol unless an installation says otherwise: the launch waits for half of it (`AwaitBoot`), and big machines
 /// boot slowly.
 pub const ENROL_WITHIN: Duration = Duration::from_secs(30 * 60);
+/// The root device of Amazon Linux's images.
+pub const ROOT_DEVICE: &str = "/dev/xvda";

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cloud::Sighting;
-use domain::{TenantId, Timestamp, WorkloadId};
+use cloud::{Attempt, Sighting};
+use domain::Timestamp;
 
 /// An attempt of which nothing is seen for so long is gone: the longest that an order may still be under way when its workload begins to end
 /// (the two minutes of the function that orders), and three minutes in which a list may lack what was just made.
@@ -80,9 +80,6 @@ impl Seen {
     }
 }
 
-/// One attempt, by its tags.
-pub type Attempt = (TenantId, WorkloadId, u32);
-
 /// What is remembered of an attempt of which nothing is to be seen.
 #[derive(Clone, Copy, Debug)]
 struct Absent {
@@ -140,7 +137,7 @@ mod tests {
     }
 
     fn attempt() -> Attempt {
-        (order().tenant, order().workload, order().attempt)
+        order().of()
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) fn order() -> Order {
         tenant: TenantId::new("research"),
         workload: WorkloadId::new(NOW, &[7; 32]),
         attempt: 2,
-        pool: PoolId::new("aws/a10g"),
+        pool: PoolId::new("ec2/a10g"),
         node: NodeId::new("aws-budget"),
         gpus: 4,
         gpu: Gpu::A10g,
@@ -150,8 +150,8 @@ fn instance(id: &str, state: &str, more: &str) -> String {
         "<item><instanceId>{id}</instanceId><instanceState><code>0</code><name>{state}</name></instanceState>\
          <launchTime>2026-01-20T18:30:00.000Z</launchTime><privateIpAddress>10.0.0.5</privateIpAddress>{more}<tagSet>\
          <item><key>slipway:workload</key><value>{}</value></item><item><key>slipway:attempt</key><value>{}</value></item>\
-         <item><key>slipway:tenant</key><value>{}</value></item></tagSet></item>",
-        order.workload, order.attempt, order.tenant
+         <item><key>slipway:tenant</key><value>{}</value></item><item><key>slipway:pool</key><value>{}</value></item></tagSet></item>",
+        order.workload, order.attempt, order.tenant, order.pool
     )
 }
 

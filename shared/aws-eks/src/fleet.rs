@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cloud::{Clock, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
-use domain::{InstanceId, TenantId, WorkloadId};
+use cloud::{Attempt, Clock, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
+use domain::InstanceId;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -53,8 +53,8 @@ impl EksFleet {
         }
     }
 
-    fn names(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Names {
-        Names::new(&self.settings.deployment, tenant, workload, attempt)
+    fn names(&self, attempt: &Attempt) -> Names {
+        Names::new(&self.settings.deployment, attempt.clone())
     }
 
     /// O1: the pod of an order, made now or before.
@@ -206,12 +206,12 @@ impl EksFleet {
         let old = |at: Option<domain::Timestamp>| at.is_some_and(|at| now.since(at) >= self.settings.remembered);
         let buried: BTreeSet<String> = tombstones.iter().map(|one| one.name_any()).collect();
         for pod in pods {
-            let Some(Tagged { tenant, workload, attempt, .. }) = tagged(pod) else { continue };
-            let names = self.names(&tenant, workload, attempt);
+            let Some(Tagged { attempt, .. }) = tagged(pod) else { continue };
+            let names = self.names(&attempt);
             let cleaned = if buried.contains(&names.tombstone) {
                 self.wind_up(&names, pod.clone()).await
             } else if sight::is_over(pod) && old(sight::finished_at(pod).or_else(|| sight::made_at(pod))) {
-                self.terminate(&tenant, workload, attempt).await
+                self.terminate(&attempt).await
             } else {
                 Ok(())
             };
@@ -259,15 +259,15 @@ impl Fleet for EksFleet {
         self.reached(&names).await
     }
 
-    async fn describe(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<Sighting, PortError> {
-        let names = self.names(tenant, workload, attempt);
+    async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {
+        let names = self.names(attempt);
         let tombstone = self.tombstones.get_opt(&names.tombstone).await.map_err(errors::port)?;
         let pod = self.pod(&names).await?;
         Ok(sight::sighting(tombstone.as_ref(), pod.as_ref()))
     }
 
-    async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError> {
-        let names = self.names(tenant, workload, attempt);
+    async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError> {
+        let names = self.names(attempt);
         self.bury(&names).await?;
         match self.pod(&names).await? {
             Some(pod) => self.wind_up(&names, pod).await,

@@ -63,4 +63,5 @@ mod sight;
 
 pub use connect::{Cluster, ConnectError, Token, Tokens, connect};
 pub use fleet::EksFleet;
+pub use kube::Client;
 pub use settings::{Nodes, Settings, Share, WayIn};

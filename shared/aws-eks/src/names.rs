@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cloud::{Order, Tagged};
-use domain::{InstanceId, SecretHash, TenantId, WorkloadId};
+use cloud::{Attempt, Order, Tagged};
+use domain::{InstanceId, PoolId, SecretHash, TenantId};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::ResourceExt as _;
 use serde_json::json;
@@ -13,6 +13,8 @@ pub(crate) const DEPLOYMENT: &str = "slipway.dev/deployment";
 pub(crate) const WORKLOAD: &str = "slipway.dev/workload";
 pub(crate) const ATTEMPT: &str = "slipway.dev/attempt";
 pub(crate) const TENANT: &str = "slipway.dev/tenant";
+/// The annotation with the pool, whose name a label cannot have.
+pub(crate) const POOL: &str = "slipway.dev/pool";
 pub(crate) const ENDED: &str = "slipway.dev/ended";
 pub(crate) const RANK: &str = "slipway.dev/rank";
 /// The annotation with what was ordered, hashed.
@@ -26,9 +28,7 @@ pub(crate) const STOPPED_AT: &str = "stopped_at";
 /// One attempt's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
-    pub(crate) tenant: TenantId,
-    pub(crate) workload: WorkloadId,
-    pub(crate) attempt: u32,
+    pub(crate) attempt: Attempt,
     /// The pod's name, and those of its secret and its service: their kinds tell them apart.
     pub(crate) pod: String,
     /// The tombstone's name.
@@ -37,27 +37,26 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new(deployment: &str, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Self {
-        let pod = format!("sw-{}-{attempt}", workload.to_string().replace('-', ""));
+    pub(crate) fn new(deployment: &str, attempt: Attempt) -> Self {
+        let Attempt { tenant, workload, number, .. } = &attempt;
+        let pod = format!("sw-{}-{number}", workload.to_string().replace('-', ""));
         let labels = [
             ("app.kubernetes.io/managed-by", "slipway".to_owned()),
             (DEPLOYMENT, deployment.to_owned()),
             (WORKLOAD, workload.to_string()),
-            (ATTEMPT, attempt.to_string()),
+            (ATTEMPT, number.to_string()),
             (TENANT, hashed(tenant)),
         ];
         Self {
-            tenant: tenant.clone(),
-            workload,
-            attempt,
+            labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
             tombstone: format!("{pod}-tomb"),
             pod,
-            labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+            attempt,
         }
     }
 
     pub(crate) fn of(deployment: &str, order: &Order) -> Self {
-        Self::new(deployment, &order.tenant, order.workload, order.attempt)
+        Self::new(deployment, order.of())
     }
 
     /// Whether something with our name is ours.
@@ -92,9 +91,12 @@ pub(crate) fn tagged(pod: &Pod) -> Option<Tagged> {
     let label = |name: &str| pod.labels().get(name);
     Some(Tagged {
         instance: InstanceId::new(pod.name_any()),
-        tenant: TenantId::new(pod.annotations().get(TENANT)?),
-        workload: label(WORKLOAD)?.parse().ok()?,
-        attempt: label(ATTEMPT)?.parse().ok()?,
+        attempt: Attempt {
+            tenant: TenantId::new(pod.annotations().get(TENANT)?),
+            workload: label(WORKLOAD)?.parse().ok()?,
+            number: label(ATTEMPT)?.parse().ok()?,
+            pool: PoolId::new(pod.annotations().get(POOL)?),
+        },
     })
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn tombstone(names: &Names) -> ConfigMap {
     let metadata = ObjectMeta {
         name: Some(names.tombstone.clone()),
         labels: Some(labels),
-        annotations: Some([(TENANT.to_owned(), names.tenant.to_string())].into()),
+        annotations: Some([(TENANT.to_owned(), names.attempt.tenant.to_string())].into()),
         ..ObjectMeta::default()
     };
     ConfigMap { metadata, ..ConfigMap::default() }

@@ -19,7 +19,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    names::{FINALIZER, GATE, Names, ORDER, TENANT, fingerprint},
+    names::{FINALIZER, GATE, Names, ORDER, POOL, TENANT, fingerprint},
     settings::{Nodes, Settings},
 };
 
@@ -57,7 +57,7 @@ pub(crate) const CAPABILITIES: [(&str, &str); 6] = [
 
 /// The pod of an order, not to be scheduled yet.
 pub(crate) fn pod(settings: &Settings, names: &Names, order: &Order) -> Pod {
-    let annotations = [(TENANT, order.tenant.to_string()), (ORDER, fingerprint(order))];
+    let annotations = [(TENANT, order.tenant.to_string()), (POOL, order.pool.to_string()), (ORDER, fingerprint(order))];
     let metadata = ObjectMeta {
         name: Some(names.pod.clone()),
         labels: Some(names.labels.clone()),

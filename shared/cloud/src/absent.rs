@@ -1,9 +1,9 @@
 //! Ports that a process does not have: most functions launch nothing and fetch nobody's keys, and their roles would not let them.
 
 use async_trait::async_trait;
-use domain::{TenantId, WorkloadId, names::GithubName, ssh::PublicKey};
+use domain::{names::GithubName, ssh::PublicKey};
 
-use crate::{Fleet, FleetError, Order, People, PeopleError, PortError, Provisioned, Sighting, Tagged};
+use crate::{Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Provisioned, Sighting, Tagged};
 
 /// Answers everything with *not here*. That something asks it is a mistake in how a function was put together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,11 +19,11 @@ impl Fleet for Absent {
         Err(not_here("fleet").into())
     }
 
-    async fn describe(&self, _: &TenantId, _: WorkloadId, _: u32) -> Result<Sighting, PortError> {
+    async fn describe(&self, _: &Attempt) -> Result<Sighting, PortError> {
         Err(not_here("fleet"))
     }
 
-    async fn terminate(&self, _: &TenantId, _: WorkloadId, _: u32) -> Result<(), PortError> {
+    async fn terminate(&self, _: &Attempt) -> Result<(), PortError> {
         Err(not_here("fleet"))
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{InstanceId, NodeId, PoolId, Secret, TenantId, Timestamp, WorkloadId, gpu::Gpu, workload::Address};
+use domain::{
+    InstanceId, NodeId, PoolId, Secret, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, workload::Address,
+};
 
 use crate::PortError;
 
@@ -35,6 +37,37 @@ pub struct Order {
     pub enroll_token: Secret,
 }
 
+impl Order {
+    /// The attempt that it is for.
+    #[must_use]
+    pub fn of(&self) -> Attempt {
+        let Self { tenant, workload, attempt, pool, .. } = self;
+        Attempt { tenant: tenant.clone(), workload: *workload, number: *attempt, pool: pool.clone() }
+    }
+}
+
+/// One attempt at running one workload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt {
+    /// The workload's tenant.
+    pub tenant: TenantId,
+    /// The workload.
+    pub workload: WorkloadId,
+    /// Which of its attempts, counting from 1.
+    pub number: u32,
+    /// Where it was placed, and so which fleet is asked about it.
+    pub pool: PoolId,
+}
+
+impl Attempt {
+    /// The attempt that a workload is at.
+    #[must_use]
+    pub fn of(workload: &Workload) -> Self {
+        let Workload { tenant, id, attempt, .. } = workload;
+        Self { tenant: tenant.clone(), workload: *id, number: *attempt, pool: workload.pool().clone() }
+    }
+}
+
 /// What a fleet made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provisioned {
@@ -61,12 +94,8 @@ pub enum Sighting {
 pub struct Tagged {
     /// What the fleet calls it.
     pub instance: InstanceId,
-    /// The workload's tenant.
-    pub tenant: TenantId,
-    /// The workload.
-    pub workload: WorkloadId,
-    /// The attempt.
-    pub attempt: u32,
+    /// What it was made for.
+    pub attempt: Attempt,
 }
 
 /// A fleet did not make what it was asked for.
@@ -97,13 +126,13 @@ pub trait Fleet: Send + Sync {
     ///
     /// # Errors
     /// When it could not be looked.
-    async fn describe(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<Sighting, PortError>;
+    async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError>;
 
     /// Ends an attempt, and keeps a late order for it from making anything. Of what has ended, or was never made, this is no error.
     ///
     /// # Errors
     /// When it is not known to have been taken; repeating it does no harm.
-    async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError>;
+    async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError>;
 
     /// Everything of ours that runs or may come to run, for the sweep of what nobody knows any more. It may be late by a minute or two.
     ///

@@ -6,6 +6,9 @@
 pub mod absent;
 pub mod clock;
 pub mod fleet;
+pub mod fleets;
+#[cfg(feature = "github")]
+pub mod github;
 pub mod identity;
 pub mod ids;
 pub mod launches;
@@ -20,7 +23,10 @@ use std::sync::Arc;
 
 pub use absent::Absent;
 pub use clock::{Clock, SystemClock};
-pub use fleet::{Fleet, FleetError, Order, Provisioned, Sighting, Tagged};
+pub use fleet::{Attempt, Fleet, FleetError, Order, Provisioned, Sighting, Tagged};
+pub use fleets::Fleets;
+#[cfg(feature = "github")]
+pub use github::GithubKeys;
 pub use identity::{AwsCredentials, Identity, IdentityError};
 pub use ids::{Ids, OsIds};
 pub use launches::{Launches, TaskToken};

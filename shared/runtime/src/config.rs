@@ -21,6 +21,8 @@ pub struct Config {
     pub key: String,
     /// The installation's own secrets: `SERVICE_SECRET_ID`.
     pub secret: String,
+    /// What the edge adds to each request: `ORIGIN_SECRET_ID`.
+    pub origin_secret: String,
     /// Web pages that may call: `CORS_ORIGINS`, comma-separated.
     pub cors_origins: Vec<String>,
     /// Limits, as JSON: `POLICY`; the defaults where it is empty.
@@ -67,6 +69,7 @@ impl Config {
             state_machine: needed("STATE_MACHINE_ARN")?,
             key: needed("KMS_KEY_ID")?,
             secret: needed("SERVICE_SECRET_ID")?,
+            origin_secret: needed("ORIGIN_SECRET_ID")?,
             cors_origins: origins
                 .split(',')
                 .map(str::trim)
@@ -83,7 +86,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    const SET: [(&str, &str); 10] = [
+    const SET: [(&str, &str); 11] = [
         ("AWS_REGION", "eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -93,6 +96,7 @@ mod tests {
         ("STATE_MACHINE_ARN", "arn:aws:states:eu-central-1:000000000000:stateMachine:slipway-launch"),
         ("KMS_KEY_ID", "key"),
         ("SERVICE_SECRET_ID", "secret"),
+        ("ORIGIN_SECRET_ID", "origin"),
         ("POOLS", r#"[{"id": "ec2/a10g", "gpu": "a10g", "max_per_node": 8}]"#),
     ];
 

@@ -18,7 +18,8 @@ mod tests;
 
 pub use config::{Config, ConfigError};
 pub use http::serve;
-pub use plane::{Outside, plane};
+pub use logs::start as start_logs;
+pub use plane::{Outside, Setup, plane};
 pub use worker::{Failure, Worker};
 
 /// The variable in which Lambda says which function this is.
@@ -33,6 +34,9 @@ pub enum StartError {
     /// Nothing here is called so.
     #[error("_HANDLER is {0}, and nothing in this program is called so: set the function's Handler to one of {1}")]
     UnknownHandler(String, String),
+    /// What lies outside AWS's own services could not be set up.
+    #[error("the function cannot be set up: {0}")]
+    Outside(String),
     /// The runtime's own interface failed.
     #[error("the runtime ended: {0}")]
     Runtime(String),

@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 /// Sends everything that is traced to standard output. `LOG_LEVEL` as everywhere; the SDK below a warning says nothing.
-pub(crate) fn start() {
+pub fn start() {
     let level = std::env::var("LOG_LEVEL").ok();
     let asked = level.as_deref().and_then(|level| EnvFilter::try_new(level).ok());
     let filter = asked.unwrap_or_else(|| EnvFilter::new("info,aws=warn,hyper=warn,rustls=warn"));

@@ -1,12 +1,12 @@
 //! The plane on AWS.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
 use cloud::{Absent, Clock, Fleet, Ids, OsIds, People, Ports, SystemClock};
 use store::{Plane, Settings, Store};
 
-use crate::Config;
+use crate::{Config, StartError};
 
 /// How often agents say how they are, in milliseconds: while a workload is launched, and later. Each report is a call that is paid for.
 const SYNC_MS: (u64, u64) = (5_000, 60_000);
@@ -19,6 +19,9 @@ pub struct Outside {
     /// Knows people's public keys.
     pub people: Arc<dyn People>,
 }
+
+/// The making of an [`Outside`].
+pub type Setup = Pin<Box<dyn Future<Output = Result<Outside, StartError>> + Send>>;
 
 impl Outside {
     /// Nothing of it, as for every function that answers HTTP.
@@ -47,7 +50,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         version: env!("CARGO_PKG_VERSION"),
         policy: config.policy.clone(),
         pools: config.pools.clone(),
-        secrets: Arc::new(ServiceSecrets::new(sdk.secretsmanager(), &*config.secret, clock)),
+        secrets: Arc::new(ServiceSecrets::new(sdk.secretsmanager(), (&*config.secret, &*config.origin_secret), clock)),
         sync_ms: SYNC_MS,
     };
     Plane { store, ports, settings: Arc::new(settings) }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::Plane;
 
-use crate::{Config, HANDLER, Outside, StartError, metrics, plane};
+use crate::{Config, HANDLER, Outside, Setup, StartError, metrics, plane};
 
 /// A worker's handler failed. `error` is what Step Functions matches in Retry and Catch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ type Handle = Box<dyn Fn(Plane, Value) -> Answer + Send + Sync>;
 /// The handlers of one program, of which a function is one.
 pub struct Worker {
     handles: BTreeMap<&'static str, Handle>,
-    outside: fn(&Config, &Sdk) -> Outside,
+    outside: fn(Config, Sdk) -> Setup,
 }
 
 impl Default for Worker {
@@ -59,12 +59,12 @@ impl Worker {
     /// A worker without handlers.
     #[must_use]
     pub const fn new() -> Self {
-        Self { handles: BTreeMap::new(), outside: |_, _| Outside::nothing() }
+        Self { handles: BTreeMap::new(), outside: |_, _| Box::pin(async { Ok(Outside::nothing()) }) }
     }
 
     /// With fleets, and the way to people's keys: only what launches and what sweeps has any.
     #[must_use]
-    pub const fn with(mut self, outside: fn(&Config, &Sdk) -> Outside) -> Self {
+    pub fn with(mut self, outside: fn(Config, Sdk) -> Setup) -> Self {
         self.outside = outside;
         self
     }
@@ -125,7 +125,8 @@ impl Worker {
             let (name, handle) = self.handles.remove_entry(name.as_str()).ok_or_else(unknown)?;
             let config = Config::from_process()?;
             let sdk = Sdk::new(config.aws.clone(), Arc::new(SystemClock));
-            let plane = plane(&config, &sdk, (self.outside)(&config, &sdk));
+            let outside = (self.outside)(config.clone(), sdk.clone()).await?;
+            let plane = plane(&config, &sdk, outside);
             let handle = Arc::new(handle);
             let ended = lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
                 let (handle, plane) = (Arc::clone(&handle), plane.clone());

@@ -242,6 +242,29 @@ impl Store {
         }
     }
 
+    /// Enters the nodes that a pool is to have, and takes out those that it is not to have any more.
+    ///
+    /// A node that workloads still hold cannot be taken out: it takes no new ones, and goes when this is called once more. One that is
+    /// wanted again before that is taken out too as soon as it is idle, and entered anew. The same goes for one whose number of GPUs
+    /// has changed: what is held was booked on the node as it was, and might not fit on the node as it is.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn keep_nodes(&self, pool: &PoolId, wanted: &[(NodeId, u32)]) -> Result<(), StoreError> {
+        let is_wanted = |known: &Node| wanted.iter().any(|(id, gpus)| *id == known.id && *gpus == known.total);
+        let known = self.pool(pool).await?.nodes;
+        let strange: Vec<&Node> = known.iter().filter(|node| node.cordoned || !is_wanted(node)).collect();
+        for node in &strange {
+            self.retire_node(pool, &node.id).await?;
+        }
+        let there = if strange.is_empty() { known } else { self.pool(pool).await?.nodes };
+        // One that is still there is as it should be, or has to be idle first.
+        for (node, gpus) in wanted.iter().filter(|(id, _)| !there.iter().any(|known| known.id == *id)) {
+            self.enter_node(pool, node, *gpus).await?;
+        }
+        Ok(())
+    }
+
     /// A pool with its nodes and counts, in one strong query.
     ///
     /// # Errors

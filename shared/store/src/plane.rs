@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use cloud::{Ports, Secrets};
-use domain::{PoolId, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, message::Message, policy::Policy};
+use domain::{NodeId, PoolId, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, message::Message, policy::Policy};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,19 @@ pub struct Pool {
     pub gpu: Gpu,
     /// The most GPUs that one workload can have.
     pub max_per_node: u32,
+    /// How many nodes of that size there may be at once, where nodes are bought: a budget, which the ledger keeps as rows like those of
+    /// nodes that are there. None where the nodes are entered by somebody else.
+    #[serde(default)]
+    pub nodes: u32,
+}
+
+impl Pool {
+    /// The nodes of its budget, by name.
+    #[must_use]
+    pub fn budget(&self) -> Vec<(NodeId, u32)> {
+        let name = self.id.as_str().replace('/', "-");
+        (1..=self.nodes).map(|number| (NodeId::new(format!("{name}-{number}")), self.max_per_node)).collect()
+    }
 }
 
 impl Plane {

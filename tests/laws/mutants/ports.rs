@@ -10,15 +10,13 @@ use std::{
 
 use async_trait::async_trait;
 use cloud::{
-    Fleet, FleetError, Launches, Order, PortError, Ports, Provisioned, Queue, Sighting, Tagged, TaskToken,
+    Attempt, Fleet, FleetError, Launches, Order, PortError, Ports, Provisioned, Queue, Sighting, Tagged, TaskToken,
     launches::Launch, sim::World,
 };
-use domain::{TenantId, WorkloadId, message::Message};
+use domain::message::Message;
 
 use super::{Bug, locked};
 use crate::laws::wire::Ear;
-
-type Attempt = (WorkloadId, u32);
 
 /// Says when the fleet has moved, and has one of the fleet's bugs or none.
 struct Watched {
@@ -50,28 +48,28 @@ impl Fleet for Watched {
         self.inner.provision(&order).await
     }
 
-    async fn describe(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<Sighting, PortError> {
+    async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {
         let gone = Ok(Sighting::Gone { stopped_at: None });
-        if self.bug == Some(Bug::GoneAtOnce) && locked(&self.ended).contains(&(workload, attempt)) {
+        if self.bug == Some(Bug::GoneAtOnce) && locked(&self.ended).contains(attempt) {
             return gone;
         }
         if self.bug == Some(Bug::AbsenceIsGone) {
-            let shown = self.inner.list().await?.iter().any(|one| one.workload == workload && one.attempt == attempt);
+            let shown = self.inner.list().await?.iter().any(|one| one.attempt == *attempt);
             return if shown { Ok(Sighting::Running) } else { gone };
         }
-        match self.inner.describe(tenant, workload, attempt).await {
+        match self.inner.describe(attempt).await {
             Ok(Sighting::Gone { .. }) if self.bug == Some(Bug::NoStopTimes) => gone,
             seen => seen,
         }
     }
 
-    async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError> {
+    async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError> {
         let _moving = Moving(self.moved.clone());
         if self.bug == Some(Bug::EndsNothing) {
             return Ok(());
         }
-        let ended = self.inner.terminate(tenant, workload, attempt).await;
-        locked(&self.ended).insert((workload, attempt));
+        let ended = self.inner.terminate(attempt).await;
+        locked(&self.ended).insert(attempt.clone());
         ended
     }
 

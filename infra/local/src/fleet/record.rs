@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use cloud::{Order, Provisioned, Sighting, Tagged};
-use domain::{InstanceId, NodeId, TenantId, Timestamp, WorkloadId, message::Message, workload::Address};
+use cloud::{Attempt, Order, Provisioned, Sighting, Tagged};
+use domain::{InstanceId, NodeId, PoolId, TenantId, Timestamp, WorkloadId, message::Message, workload::Address};
 use serde::{Deserialize, Serialize};
 
 use crate::{StartError, data};
@@ -28,6 +28,7 @@ pub(super) struct Record {
     pub(super) tenant: TenantId,
     pub(super) workload: WorkloadId,
     pub(super) attempt: u32,
+    pub(super) pool: PoolId,
     /// What was made, or was about to be; none for one that was told to end before it was ordered.
     pub(super) made: Option<Made>,
     /// A late order must make nothing.
@@ -60,16 +61,17 @@ pub(super) struct Ended {
 
 impl Record {
     /// An attempt of which nothing was made, and nothing will be.
-    pub(super) fn tombstone(tenant: &TenantId, (workload, attempt): Key, now: Timestamp) -> Self {
+    pub(super) fn tombstone(attempt: &Attempt, now: Timestamp) -> Self {
         let ended = Some(Ended { at: None });
-        Self { tenant: tenant.clone(), workload, attempt, made: None, told_to_end: true, ended, written_at: now }
+        let Attempt { tenant, workload, number, pool } = attempt.clone();
+        Self { tenant, workload, attempt: number, pool, made: None, told_to_end: true, ended, written_at: now }
     }
 
     /// An order that is about to be carried out.
     pub(super) fn ordered(order: &Order, gpus: Vec<u32>, address: Address, now: Timestamp) -> Self {
         let made = Made { node: order.node.clone(), image: order.image.clone(), gpus, address, process: None };
-        let Order { tenant, workload, attempt, .. } = order.clone();
-        Self { tenant, workload, attempt, made: Some(made), told_to_end: false, ended: None, written_at: now }
+        let Order { tenant, workload, attempt, pool, .. } = order.clone();
+        Self { tenant, workload, attempt, pool, made: Some(made), told_to_end: false, ended: None, written_at: now }
     }
 
     pub(super) fn key(&self) -> Key {
@@ -96,8 +98,8 @@ impl Record {
     }
 
     pub(super) fn tagged(&self) -> Tagged {
-        let Self { tenant, workload, attempt, .. } = self.clone();
-        Tagged { instance: self.instance(), tenant, workload, attempt }
+        let Self { tenant, workload, attempt: number, pool, .. } = self.clone();
+        Tagged { instance: self.instance(), attempt: Attempt { tenant, workload, number, pool } }
     }
 
     /// The message that tells the launcher to look at it.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use cloud::{Ids, OsIds, SystemClock};
-use domain::{PoolId, Secret, gpu::Gpu, message::Message};
+use domain::{PoolId, Secret, TenantId, gpu::Gpu, message::Message};
 
 use super::*;
 use crate::settings::Settings;
@@ -97,7 +97,7 @@ fn order(gpus: u32) -> Order {
 
 impl LocalFleet {
     async fn see(&self, order: &Order) -> Sighting {
-        self.describe(&order.tenant, order.workload, order.attempt).await.unwrap()
+        self.describe(&order.of()).await.unwrap()
     }
 
     async fn gone(&self, order: &Order) -> Option<domain::Timestamp> {
@@ -116,7 +116,7 @@ impl LocalFleet {
     }
 
     async fn end(&self, order: &Order) {
-        self.terminate(&order.tenant, order.workload, order.attempt).await.unwrap();
+        self.terminate(&order.of()).await.unwrap();
     }
 }
 

@@ -47,7 +47,7 @@ async fn secrets_are_not_logged() {
     let connector = SharedHttpConnector::new(replay.clone());
     drop(StsPresigned::new(&sdk, connector, rules).presigned_caller(&presigned).await);
     drop(StateMachine::new(sdk.sfn(), "arn").complete(&TaskToken(Secret::new(secret))).await);
-    drop(ServiceSecrets::new(sdk.secretsmanager(), "id", clock.clone()).current().await);
+    drop(ServiceSecrets::new(sdk.secretsmanager(), ("id", "origin"), clock.clone()).current().await);
     let context = SealContext { tenant: TenantId::new("t"), row: "r".into(), purpose: "p" };
     drop(KmsVault::new(sdk.kms(), "key", clock, Arc::new(OsIds)).seal(&context, &Secret::new(secret)).await);
     assert_eq!(replay.asked().len(), 5, "each was really asked");

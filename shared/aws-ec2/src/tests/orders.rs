@@ -216,8 +216,7 @@ async fn failures_are_told_apart() {
 #[tokio::test]
 async fn an_attempt_that_was_ended_here_is_not_ordered() {
     let bench = Bench::new([nothing()]);
-    let Order { tenant, workload, attempt, .. } = order();
-    bench.fleet.terminate(&tenant, workload, attempt).await.unwrap();
+    bench.fleet.terminate(&order().of()).await.unwrap();
     assert_eq!(bench.fleet.provision(&order()).await, Err(FleetError::Refused("this attempt was ended".into())));
     assert_eq!(bench.actions(), [LOOK], "nothing was ordered");
 }

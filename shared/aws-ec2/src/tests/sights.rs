@@ -10,12 +10,12 @@ use super::{Bench, instance, nothing, order, page, refused, terminated};
 
 async fn describe(bench: &Bench) -> Result<Sighting, PortError> {
     let order = order();
-    bench.fleet.describe(&order.tenant, order.workload, order.attempt).await
+    bench.fleet.describe(&order.of()).await
 }
 
 async fn terminate(bench: &Bench) -> Result<(), PortError> {
     let order = order();
-    bench.fleet.terminate(&order.tenant, order.workload, order.attempt).await
+    bench.fleet.terminate(&order.of()).await
 }
 
 #[tokio::test]
@@ -74,12 +74,7 @@ async fn everything_of_ours_is_listed_through_all_pages() {
         page(&[instance("i-1", "running", ""), strange], "more"),
         page(&[instance("i-2", "pending", "")], ""),
     ]);
-    let tagged = |id: &str| Tagged {
-        instance: InstanceId::new(id),
-        tenant: order().tenant,
-        workload: order().workload,
-        attempt: order().attempt,
-    };
+    let tagged = |id: &str| Tagged { instance: InstanceId::new(id), attempt: order().of() };
     assert_eq!(bench.fleet.list().await, Ok(vec![tagged("i-1"), tagged("i-2")]));
     let asked = bench.asked();
     assert_eq!(asked[0]["Filter.1.Name"], "tag:slipway:deployment");

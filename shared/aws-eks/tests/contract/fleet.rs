@@ -149,9 +149,7 @@ async fn the_list_shows_tags_of_this_deployment_in_full() {
     }
     let tagged = |number, attempt| Tagged {
         instance: InstanceId::new(name(number, attempt)),
-        tenant: tenant(),
-        workload: workload(number),
-        attempt,
+        attempt: order(number, attempt).of(),
     };
     assert_eq!(world.fleet.list().await, Ok(vec![tagged(1, 1), tagged(1, 2), tagged(2, 1)]));
     assert_eq!(staging.list().await, Ok(vec![tagged(9, 1)]));
@@ -179,8 +177,8 @@ async fn a_strangers_pod_is_left_alone() {
     };
     world.fleet.provision(&order(1, 1)).await.unwrap();
     assert!(matches!(staging.provision(&order(1, 1)).await, Err(FleetError::Port(_))));
-    assert!(staging.describe(&tenant(), workload(1), 1).await.is_err());
-    assert!(staging.terminate(&tenant(), workload(1), 1).await.is_err());
+    assert!(staging.describe(&order(1, 1).of()).await.is_err());
+    assert!(staging.terminate(&order(1, 1).of()).await.is_err());
     assert!(world.fake.objects("pods")[0]["metadata"]["deletionTimestamp"].is_null());
 }
 

@@ -113,11 +113,11 @@ impl World {
     }
 
     async fn see(&self, number: u8, attempt: u32) -> Sighting {
-        self.fleet.describe(&tenant(), workload(number), attempt).await.unwrap()
+        self.fleet.describe(&order(number, attempt).of()).await.unwrap()
     }
 
     async fn end(&self, number: u8, attempt: u32) -> Result<(), PortError> {
-        self.fleet.terminate(&tenant(), workload(number), attempt).await
+        self.fleet.terminate(&order(number, attempt).of()).await
     }
 
     async fn listed(&self) -> usize {

@@ -35,10 +35,10 @@ async fn run(schedule: Vec<&'static str>, orders: &[&'static str], scheduler: Sc
     };
     let ending = async {
         let fleet = fleet(&world, "end");
-        let mut answer = fleet.terminate(&tenant(), workload(1), 1).await;
+        let mut answer = fleet.terminate(&order(1, 1).of()).await;
         for _again in 0..3 {
             if answer.is_err() {
-                answer = fleet.terminate(&tenant(), workload(1), 1).await;
+                answer = fleet.terminate(&order(1, 1).of()).await;
             }
         }
         answer.unwrap();
@@ -46,7 +46,7 @@ async fn run(schedule: Vec<&'static str>, orders: &[&'static str], scheduler: Sc
         world.fake.bound()
     };
     let looking = async {
-        let seen = fleet(&world, "look").describe(&tenant(), workload(1), 1).await.unwrap();
+        let seen = fleet(&world, "look").describe(&order(1, 1).of()).await.unwrap();
         world.fake.turns().done("look");
         matches!(seen, Sighting::Gone { .. }).then(|| world.fake.bound())
     };

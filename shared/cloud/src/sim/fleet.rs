@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use domain::{InstanceId, NodeId, TenantId, Timestamp, WorkloadId, workload::Address};
+use domain::{InstanceId, NodeId, Timestamp, WorkloadId, workload::Address};
 
 use super::{
     rng::Rng,
     world::{Port, Settings, State, When, World},
 };
-use crate::{Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
+use crate::{Attempt, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
 
 /// Where an instance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,8 +69,8 @@ impl Instance {
         ran.then(|| Interval { workload, attempt, node: node.clone(), gpus, from: self.running_at, to })
     }
 
-    fn is_of(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> bool {
-        self.order.tenant == *tenant && self.order.workload == workload && self.order.attempt == attempt
+    fn is_of(&self, attempt: &Attempt) -> bool {
+        self.order.of() == *attempt
     }
 
     fn is_listed(&self, at: Timestamp) -> bool {
@@ -95,8 +95,6 @@ pub struct Interval {
     /// Until when; `None` while it runs.
     pub to: Option<Timestamp>,
 }
-
-type Attempt = (TenantId, WorkloadId, u32);
 
 /// Every instance that ever was, every attempt that may not come to be any more, and every order that is still under way.
 pub(super) struct Ground {
@@ -130,11 +128,11 @@ impl Ground {
     }
 
     fn provision(&mut self, order: &Order, now: Timestamp, settings: &Settings) -> Result<Provisioned, FleetError> {
-        let attempt = (order.tenant.clone(), order.workload, order.attempt);
+        let attempt = order.of();
         if self.tombstones.contains_key(&attempt) {
             return Err(FleetError::Refused("this attempt was ended".into()));
         }
-        let known = self.instances.iter().find(|known| known.is_of(&order.tenant, order.workload, order.attempt));
+        let known = self.instances.iter().find(|known| known.is_of(&attempt));
         if let Some(known) = known {
             let same = known.order == *order;
             let made = Provisioned { instance: known.id.clone(), address: known.address.clone() };
@@ -170,9 +168,7 @@ impl Ground {
 
     /// What was to be seen at `at`. Absence alone says nothing: an order may be under way.
     fn describe(&self, attempt: &Attempt, at: Timestamp) -> Sighting {
-        let (tenant, workload, number) = attempt;
-        let mut made =
-            self.instances.iter().filter(|one| one.is_of(tenant, *workload, *number) && one.requested_at <= at);
+        let mut made = self.instances.iter().filter(|one| one.is_of(attempt) && one.requested_at <= at);
         match made.next() {
             Some(one) if one.is_live(at) => Sighting::Running,
             Some(one) => Sighting::Gone { stopped_at: one.stops_at },
@@ -184,22 +180,14 @@ impl Ground {
     }
 
     fn terminate(&mut self, attempt: Attempt, now: Timestamp, settings: &Settings) {
-        let (tenant, workload, number) = &attempt;
-        for one in
-            self.instances.iter_mut().filter(|one| one.is_of(tenant, *workload, *number) && one.stops_at.is_none())
-        {
+        for one in self.instances.iter_mut().filter(|one| one.is_of(&attempt) && one.stops_at.is_none()) {
             one.stops_at = Some(now.plus(self.rng.within(&settings.stop)));
         }
         self.tombstones.entry(attempt).or_insert(now);
     }
 
     fn list(&self, at: Timestamp) -> Vec<Tagged> {
-        let tagged = |one: &Instance| Tagged {
-            instance: one.id.clone(),
-            tenant: one.order.tenant.clone(),
-            workload: one.order.workload,
-            attempt: one.order.attempt,
-        };
+        let tagged = |one: &Instance| Tagged { instance: one.id.clone(), attempt: one.order.of() };
         self.instances.iter().filter(|one| one.is_listed(at)).map(tagged).collect()
     }
 
@@ -226,8 +214,8 @@ impl Fleet for Port {
         self.0.call("fleet.provision", effect).await
     }
 
-    async fn describe(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<Sighting, PortError> {
-        let asked = (tenant.clone(), workload, attempt);
+    async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {
+        let asked = attempt.clone();
         let effect = |state: &mut State, when| {
             let at = state.fleet.moment(state.now, &state.settings, when);
             Ok(state.fleet.describe(&asked, at))
@@ -235,10 +223,10 @@ impl Fleet for Port {
         self.0.call("fleet.describe", effect).await
     }
 
-    async fn terminate(&self, tenant: &TenantId, workload: WorkloadId, attempt: u32) -> Result<(), PortError> {
+    async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError> {
         let effect = |state: &mut State, _when| {
             let State { fleet, settings, now, .. } = state;
-            fleet.terminate((tenant.clone(), workload, attempt), *now, settings);
+            fleet.terminate(attempt.clone(), *now, settings);
             Ok(())
         };
         self.0.call("fleet.terminate", effect).await
@@ -275,7 +263,7 @@ impl World {
         let live = !self.live(workload).is_empty();
         let fleet = &self.state().fleet;
         let arriving = |order: &Order| {
-            let ended = fleet.tombstones.contains_key(&(order.tenant.clone(), order.workload, order.attempt));
+            let ended = fleet.tombstones.contains_key(&order.of());
             order.workload == workload && !ended
         };
         live || fleet.under_way.iter().any(|(_, order)| arriving(order))

@@ -3,6 +3,7 @@
 mod executor;
 mod faults;
 mod fleet;
+mod fleets;
 mod queues;
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use domain::{NodeId, PoolId, Secret, TenantId, Timestamp, WorkloadId, gpu::Gpu, message::Message};
 
 use super::World;
-use crate::Order;
+use crate::{Attempt, Order};
 
 fn workload(number: u8) -> WorkloadId {
     WorkloadId::new(Timestamp::from_millis(1_000), &[number; 32])
@@ -34,6 +35,10 @@ fn order(number: u8, attempt: u32) -> Order {
         image: "pytorch".into(),
         enroll_token: Secret::new(format!("token-{number}-{attempt}")),
     }
+}
+
+fn attempt(number: u8, attempt: u32) -> Attempt {
+    order(number, attempt).of()
 }
 
 fn doorbell(pool: &str) -> Message {

@@ -98,7 +98,7 @@ async fn an_end_that_nobody_took_before_the_stop_is_told_in_the_next_life() {
     before.provision(&order).await.unwrap();
     sleeping(&world).await;
     pass(&world, stop(&before)).await;
-    assert!(before.terminate(&order.tenant, order.workload, order.attempt).await.is_err());
+    assert!(before.terminate(&order.of()).await.is_err());
     assert!(!is_written(folder.path(), &order));
     let (after, sent) = fleet(folder.path(), "exec true");
     after.settle().await.unwrap();

@@ -42,7 +42,7 @@ fn writes() -> Vec<Site> {
         },
         Site {
             label: "fleet.terminate",
-            call: |ports| Box::pin(async move { said(ports.fleet.terminate(&tenant(), workload(1), 1).await) }),
+            call: |ports| Box::pin(async move { said(ports.fleet.terminate(&attempt(1, 1)).await) }),
             // The tombstone shows in that a later order makes nothing.
             effects: |world| usize::from(block_on(world.ports().fleet.provision(&order(1, 1))).is_err()),
             doubled: 1,
@@ -123,7 +123,7 @@ fn what_is_late_arrives() {
     let ports = world.ports();
     assert!(block_on(ports.fleet.provision(&order(1, 1))).is_err());
     assert!(block_on(ports.fleet.provision(&order(2, 1))).is_err());
-    block_on(ports.fleet.terminate(&tenant(), workload(2), 1)).unwrap();
+    block_on(ports.fleet.terminate(&attempt(2, 1))).unwrap();
     assert!(block_on(ports.queue.send(&reconcile(1))).is_err());
     assert!(world.may_run(workload(1)) && world.live(workload(1)).is_empty());
     assert!(!world.may_run(workload(2)), "what was ended can no longer come to be");

@@ -22,8 +22,8 @@ fn world() -> World {
     world
 }
 
-fn see(world: &World, attempt: u32) -> Sighting {
-    block_on(world.ports().fleet.describe(&tenant(), workload(1), attempt)).unwrap()
+fn see(world: &World, number: u32) -> Sighting {
+    block_on(world.ports().fleet.describe(&attempt(1, number))).unwrap()
 }
 
 fn listed(world: &World) -> usize {
@@ -43,7 +43,7 @@ fn an_instance_lives() {
     assert_eq!((life(&world), listed(&world), world.intervals(workload(1)).len()), (Life::Running, 0, 1));
     world.move_to(later(&world, 50));
     assert_eq!((listed(&world), see(&world, 1)), (1, Sighting::Running));
-    block_on(ports.fleet.terminate(&tenant(), workload(1), 1)).unwrap();
+    block_on(ports.fleet.terminate(&attempt(1, 1))).unwrap();
     assert_eq!((life(&world), see(&world, 1)), (Life::Running, Sighting::Running), "told to end is not ended");
     world.move_to(later(&world, 5));
     let end = start.plus(65 * SECOND);
@@ -59,7 +59,7 @@ fn an_instance_lives() {
 #[test]
 fn what_was_never_made_is_gone_once_it_cannot_be() {
     let world = world();
-    block_on(world.ports().fleet.terminate(&tenant(), workload(1), 1)).unwrap();
+    block_on(world.ports().fleet.terminate(&attempt(1, 1))).unwrap();
     assert_eq!(see(&world, 1), Sighting::Gone { stopped_at: None });
     assert_eq!(see(&world, 2), Sighting::Running, "the next attempt is another matter");
     assert!(matches!(block_on(world.ports().fleet.provision(&order(1, 1))), Err(FleetError::Refused(_))));
@@ -95,7 +95,7 @@ fn stale_looks_see_the_past() {
     let ports = world.ports();
     block_on(ports.fleet.provision(&order(1, 1))).unwrap();
     world.move_to(later(&world, 100));
-    block_on(ports.fleet.terminate(&tenant(), workload(1), 1)).unwrap();
+    block_on(ports.fleet.terminate(&attempt(1, 1))).unwrap();
     world.move_to(later(&world, 6));
     world.follow(FaultPlan::Nth { n: world.calls() + 1, fault: Fault::StaleRead });
     assert_eq!(see(&world, 1), Sighting::Running);

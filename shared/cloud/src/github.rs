@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cloud::{People, PeopleError};
 use domain::{names::GithubName, policy::MOST_KEYS, ssh::PublicKey};
 use reqwest::{Client, StatusCode, redirect::Policy};
+
+use crate::{People, PeopleError};
 
 /// More text than anybody's keys have is not read.
 const LONGEST_BODY: usize = 64 * 1024;
@@ -14,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 
 /// Asks `URL/NAME.keys`.
 #[derive(Clone, Debug)]
-pub(crate) struct GithubKeys {
+pub struct GithubKeys {
     http: Client,
     base: String,
 }
@@ -24,7 +25,7 @@ impl GithubKeys {
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub(crate) fn new(base: &str) -> Result<Self, reqwest::Error> {
+    pub fn new(base: &str) -> Result<Self, reqwest::Error> {
         let http = Client::builder()
             .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
             .timeout(WITHIN)

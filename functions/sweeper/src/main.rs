@@ -1,0 +1,12 @@
+//! The sweeper on AWS.
+
+use runtime::Worker;
+
+fn main() -> std::process::ExitCode {
+    let worker = Worker::new()
+        .with(fleets::outside)
+        .clock("Sweeper", |plane| async move { sweeper::sweep(&plane).await.map(drop) })
+        .clock("Orphans", |plane| async move { sweeper::end_orphans(&plane).await.map(drop) })
+        .clock("Nodes", |plane| async move { sweeper::keep_nodes(&plane).await });
+    worker.run()
+}
