@@ -42,7 +42,7 @@ fn explained() -> Value {
 }
 
 /// A resource that holds what nobody could make again: it outlives the stack.
-fn protected(kind: &str, properties: Value) -> Value {
+fn protected(kind: &str, properties: &Value) -> Value {
     json!({"Type": kind, "DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain", "Properties": properties})
 }
 

@@ -46,7 +46,7 @@ fn key() -> Resources {
     });
     vec![
         ("# Key".into(), json!("Who may use the key is said by the account's own policies: each function's role.")),
-        ("Key".into(), protected("AWS::KMS::Key", properties)),
+        ("Key".into(), protected("AWS::KMS::Key", &properties)),
         (
             "KeyAlias".into(),
             json!({
@@ -126,7 +126,7 @@ fn table(table: Table) -> Resources {
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     let name = format!("{}Table", first.into_iter().chain(letters).collect::<String>());
     let why = "Encrypted with DynamoDB's own key, which costs nothing: what is secret in a row is sealed under our key before it is written,\nand with our key here each role would need that key too.";
-    vec![(format!("# {name}"), json!(why)), (name, protected("AWS::DynamoDB::Table", properties))]
+    vec![(format!("# {name}"), json!(why)), (name, protected("AWS::DynamoDB::Table", &properties))]
 }
 
 /// A queue with its dead letters. What is in them are hints, which the sweep gives again: they need no protection.
