@@ -1,11 +1,16 @@
 //! What is installed on AWS, held against the code: functions, roles, the API's body, the templates.
 //!
-//! The stacks in `infra/stacks` and the API's body are written from the code (`SLIPWAY_BLESS=1 cargo test -p tests --test all aws`); what is
-//! written by hand, `template.yaml`, is checked.
+//! `template.yaml`, the stacks in `infra/stacks`, the API's body and the fleet's role in a cluster are written from the code
+//! (`SLIPWAY_BLESS=1 cargo test -p tests --test all aws`), and what comes of it is checked (`rules`).
 
 mod api;
+mod eks;
+mod environment;
 mod functions;
 mod machine;
+mod roles;
+mod root;
+mod rules;
 mod scenes;
 mod stacks;
 mod yaml;
@@ -33,9 +38,10 @@ fn functions_are_operations_and_workers_and_have_events() {
 }
 
 #[test]
-fn the_stacks_are_the_codes() {
-    let wrong =
-        stacks::all().into_iter().filter_map(|(path, text)| bless::same(&path, &text).err()).collect::<Vec<_>>();
+fn the_templates_are_the_codes() {
+    let root = ("template.yaml".to_owned(), root::text());
+    let all = stacks::all().into_iter().chain([root, eks::manifest()]);
+    let wrong = all.filter_map(|(path, text)| bless::same(&path, &text).err()).collect::<Vec<_>>();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 

@@ -2,6 +2,21 @@
 
 use serde_json::Value;
 
+/// A field whose name begins so is a comment for people, above the field that follows it.
+const COMMENT: char = '#';
+
+/// The document without its comments.
+pub(crate) fn data(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(name, _)| !name.starts_with(COMMENT));
+            Value::Object(fields.map(|(name, value)| (name.clone(), data(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(data).collect()),
+        other => other.clone(),
+    }
+}
+
 /// The document.
 pub(crate) fn text(value: &Value) -> String {
     let mut out = String::new();
@@ -14,6 +29,11 @@ fn write(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
+                if name.starts_with(COMMENT) {
+                    let comment = value.as_str().unwrap_or_default();
+                    comment.lines().for_each(|line| *out += &format!("{indent}# {line}\n"));
+                    continue;
+                }
                 *out += &format!("{indent}{}:", scalar(name));
                 child(value, depth, out);
             }
@@ -34,7 +54,10 @@ fn write(value: &Value, depth: usize, out: &mut String) {
 }
 
 fn child(value: &Value, depth: usize, out: &mut String) {
-    if is_block(value) {
+    if let Some(lines) = value.as_str().and_then(|text| text.strip_suffix('\n')) {
+        *out += " |\n";
+        lines.lines().for_each(|line| *out += &format!("{}{line}\n", "  ".repeat(depth + 1)));
+    } else if is_block(value) {
         *out += "\n";
         write(value, depth + 1, out);
     } else {
@@ -91,4 +114,9 @@ fn what_yaml_could_misread_is_quoted() {
     }
     let nested = serde_json::json!({"a": [{"b": 1, "c": []}, "d"], "e": {}});
     assert_eq!(text(&nested), "a:\n  - b: 1\n    c: []\n  - d\ne: {}\n");
+    let lines = serde_json::json!({"a": {"code": "f() {\n  g: 1\n}\n"}});
+    assert_eq!(text(&lines), "a:\n  code: |\n    f() {\n      g: 1\n    }\n");
+    let explained = serde_json::json!({"a": {"# b": "Why.\nAnd how.", "b": [{"# c": "x", "d": 1}]}});
+    assert_eq!(text(&explained), "a:\n  # Why.\n  # And how.\n  b:\n    - # x\n      d: 1\n");
+    assert_eq!(data(&explained), serde_json::json!({"a": {"b": [{"d": 1}]}}));
 }

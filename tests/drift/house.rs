@@ -292,11 +292,12 @@ fn an_offence_is_seen() {
 }
 
 /// What lies at the top: one folder a kind of thing, and the tools' own files.
-const TOP: [&str; 15] = [
+const TOP: [&str; 16] = [
     "Cargo.toml",
     "Cargo.lock",
     "README.md",
     "template.yaml",
+    "samconfig.toml",
     "functions",
     "shared",
     "infra",

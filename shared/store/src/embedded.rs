@@ -27,7 +27,7 @@ use cloud::sim::{Failure, FaultPoint, Verdict};
 use dynoxide::{Database, DynoxideError};
 use serde_json::{Value, json};
 
-use crate::StoreError;
+use crate::{StoreError, tables::TTL};
 
 pub use meter::{Call, Meter};
 
@@ -107,7 +107,7 @@ impl Embedded {
         for table in self.database.list_tables(every).map_err(broken)?.table_names {
             // Switched on each time, because the tables may be older than this.
             let switch =
-                json!({ "TableName": table, "TimeToLiveSpecification": { "AttributeName": "ttl", "Enabled": true } });
+                json!({ "TableName": table, "TimeToLiveSpecification": { "AttributeName": TTL, "Enabled": true } });
             self.database.update_time_to_live(serde_json::from_value(switch).map_err(unreadable)?).map_err(broken)?;
         }
         self.database.sweep_ttl().map_err(broken)
@@ -265,7 +265,7 @@ mod tests {
                 let mut row = crate::items::Item::from([("pk".to_owned(), text("p")), ("sk".to_owned(), text(name))]);
                 row.insert("due_pk".to_owned(), text(DUE_NOW));
                 row.insert("due_at".to_owned(), millis(world.now()));
-                row.extend(ttl.map(|ttl| ("ttl".to_owned(), number(ttl))));
+                row.extend(ttl.map(|ttl| (TTL.to_owned(), number(ttl))));
                 store.put_row(table, row).await.unwrap();
             }
         }

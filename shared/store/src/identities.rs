@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Store, StoreError, Table,
     items::{Item, count_of, millis, number, row, text, value},
+    tables::TTL,
     transaction::{Guard, Lost, Outcome, Transaction},
 };
 
@@ -149,7 +150,7 @@ impl Claim {
             expires_at: self.at.plus(policy::IDEMPOTENCY_TTL),
         };
         let mut item = row((&claim_pk(&self.tenant, &self.key), ONLY), &claimed)?;
-        item.insert("ttl".to_owned(), number(claimed.expires_at.seconds()));
+        item.insert(TTL.to_owned(), number(claimed.expires_at.seconds()));
         item.insert("good_until".to_owned(), millis(claimed.expires_at));
         // Time to live deletes late, so an answer that is over may still lie there.
         let free = ("attribute_not_exists(pk) OR good_until <= :now", &[(":now", millis(self.at))][..]);
@@ -184,7 +185,7 @@ impl Outcome {
 impl KeyRow {
     fn item(&self, hash: &SecretHash) -> Result<Item, StoreError> {
         let mut item = row((&key_pk(hash), ONLY), self)?;
-        item.insert("ttl".to_owned(), number(self.expires_at.plus(policy::DEAD_KEY_TTL).seconds()));
+        item.insert(TTL.to_owned(), number(self.expires_at.plus(policy::DEAD_KEY_TTL).seconds()));
         Ok(item)
     }
 

@@ -31,7 +31,7 @@ use cloud::{Clock, Ids};
 pub use error::StoreError;
 pub use plane::{Plane, Pool, Settings, WorkError};
 pub use requests::DueMark;
-pub use tables::Table;
+pub use tables::{Index, Table};
 
 /// The tables, and what a store needs of the world: time to wait between retries, and randomness for write ids.
 #[derive(Clone)]

@@ -20,6 +20,11 @@ pub enum Table {
     Local,
 }
 
+/// The attribute in which a row says when it is garbage, in seconds since 1970: the TTL of every table.
+pub const TTL: &str = "ttl";
+/// The attributes of every table's key, both of them texts: the hash and the range.
+pub const KEY: (&str, &str) = ("pk", "sk");
+
 /// The sparse index of what the sweep has to look at, by time.
 pub(crate) const DUE: &str = "due";
 /// The one partition of a due index. Its writes are as many as there are changes of what is due, so that one partition's thousand a
@@ -27,6 +32,36 @@ pub(crate) const DUE: &str = "due";
 pub(crate) const DUE_NOW: &str = "due";
 /// The index that lists an owner's workloads, newest first.
 pub(crate) const LISTING: &str = "listing";
+
+/// An index of a table, as the template and the embedded store make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Its name.
+    pub name: &'static str,
+    /// The attribute of its hash key, a text.
+    pub hash: &'static str,
+    /// The attribute of its range key.
+    pub range: &'static str,
+    /// What the range key is: a text or a number.
+    pub range_type: ScalarAttributeType,
+    /// What of a row is in it.
+    pub projection: ProjectionType,
+}
+
+const BY_DUE: Index = Index {
+    name: DUE,
+    hash: "due_pk",
+    range: "due_at",
+    range_type: ScalarAttributeType::N,
+    projection: ProjectionType::KeysOnly,
+};
+const BY_OWNER: Index = Index {
+    name: LISTING,
+    hash: "list_pk",
+    range: "list_sk",
+    range_type: ScalarAttributeType::S,
+    projection: ProjectionType::All,
+};
 
 impl Table {
     /// Every table.
@@ -43,17 +78,22 @@ impl Table {
         }
     }
 
-    /// Its indexes: name, hash key, range key with its type, and what is projected.
-    const fn indexes(
-        self,
-    ) -> &'static [(&'static str, &'static str, (&'static str, ScalarAttributeType), ProjectionType)] {
+    /// Its indexes.
+    #[must_use]
+    pub const fn indexes(self) -> &'static [Index] {
         match self {
-            Self::Workloads => &[
-                (DUE, "due_pk", ("due_at", ScalarAttributeType::N), ProjectionType::KeysOnly),
-                (LISTING, "list_pk", ("list_sk", ScalarAttributeType::S), ProjectionType::All),
-            ],
-            Self::Capacity => &[(DUE, "due_pk", ("due_at", ScalarAttributeType::N), ProjectionType::KeysOnly)],
+            Self::Workloads => &[BY_DUE, BY_OWNER],
+            Self::Capacity => &[BY_DUE],
             Self::Identity | Self::Local => &[],
+        }
+    }
+
+    /// Whether it is there on AWS, where the template makes it.
+    #[must_use]
+    pub const fn is_on_aws(self) -> bool {
+        match self {
+            Self::Identity | Self::Workloads | Self::Capacity => true,
+            Self::Local => false,
         }
     }
 }
@@ -81,20 +121,21 @@ impl Store {
             .create_table()
             .table_name(self.name(table))
             .billing_mode(BillingMode::PayPerRequest)
-            .attribute_definitions(attribute("pk", ScalarAttributeType::S)?)
-            .attribute_definitions(attribute("sk", ScalarAttributeType::S)?)
-            .key_schema(key("pk", KeyType::Hash)?)
-            .key_schema(key("sk", KeyType::Range)?);
-        for (name, hash, (range, kind), projection) in table.indexes() {
-            let index = GlobalSecondaryIndex::builder()
-                .index_name(*name)
-                .key_schema(key(hash, KeyType::Hash)?)
-                .key_schema(key(range, KeyType::Range)?)
-                .projection(Projection::builder().projection_type(projection.clone()).build());
+            .attribute_definitions(attribute(KEY.0, ScalarAttributeType::S)?)
+            .attribute_definitions(attribute(KEY.1, ScalarAttributeType::S)?)
+            .key_schema(key(KEY.0, KeyType::Hash)?)
+            .key_schema(key(KEY.1, KeyType::Range)?);
+        for index in table.indexes() {
+            let projection = Projection::builder().projection_type(index.projection.clone()).build();
+            let made = GlobalSecondaryIndex::builder()
+                .index_name(index.name)
+                .key_schema(key(index.hash, KeyType::Hash)?)
+                .key_schema(key(index.range, KeyType::Range)?)
+                .projection(projection);
             request = request
-                .attribute_definitions(attribute(hash, ScalarAttributeType::S)?)
-                .attribute_definitions(attribute(range, kind.clone())?)
-                .global_secondary_indexes(index.build().map_err(|error| error.to_string())?);
+                .attribute_definitions(attribute(index.hash, ScalarAttributeType::S)?)
+                .attribute_definitions(attribute(index.range, index.range_type.clone())?)
+                .global_secondary_indexes(made.build().map_err(|error| error.to_string())?);
         }
         request.send().await.map(drop).map_err(|error| format!("{error:?}"))
     }

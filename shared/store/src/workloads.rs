@@ -25,7 +25,7 @@ use crate::{
     Store, StoreError, Table,
     items::{Item, count_of, millis, number, text, text_of, value},
     requests::{DueMark, Range},
-    tables::LISTING,
+    tables::{LISTING, TTL},
 };
 
 const WORKLOAD: &str = "workload";
@@ -181,7 +181,7 @@ impl Store {
         let add = format!("ADD {} :token SET #ttl = :ttl", awaited.attribute());
         let ttl = self.clock.now().plus(policy::HISTORY_TTL).seconds();
         let token = AttributeValue::Ss(vec![token.0.reveal().to_owned()]);
-        let values = [("#ttl", text("ttl")), (":token", token), (":ttl", number(ttl))];
+        let values = [("#ttl", text(TTL)), (":token", token), (":ttl", number(ttl))];
         self.update_row(Table::Workloads, (&pk, TOKEN), &add, None, &values).await.map(drop)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     Store, StoreError, Table, capacity,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
     items::{Item, millis, number, row, text},
-    tables::DUE_NOW,
+    tables::{DUE_NOW, TTL},
     transaction::{Guard, Transaction},
 };
 
@@ -164,7 +164,7 @@ fn put_workload(
 
 /// Rows that are history from now on, or are garbage when their workload has ended, which it has long before they go: kept for a time.
 pub(super) fn expire(item: &mut Item, ended: Timestamp) {
-    item.insert("ttl".to_owned(), number(ended.plus(policy::HISTORY_TTL).seconds()));
+    item.insert(TTL.to_owned(), number(ended.plus(policy::HISTORY_TTL).seconds()));
 }
 
 fn put_event(
