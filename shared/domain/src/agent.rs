@@ -59,6 +59,17 @@ pub enum Room {
     Pod,
 }
 
+/// What root in the user's container may do, of everything that root may do. Without these, images that run as root cannot install a
+/// package; each is in the `baseline` Pod Security Standard.
+pub const CAPABILITIES: [(&str, &str); 6] = [
+    ("CHOWN", "package managers give files to the users that they make"),
+    ("DAC_OVERRIDE", "root writes into folders that belong to the image's other users"),
+    ("FOWNER", "archives are unpacked with the permissions that they name"),
+    ("KILL", "the agent ends processes of other users when the job is over"),
+    ("SETGID", "apt and service managers step down to other groups"),
+    ("SETUID", "apt and service managers step down to other users"),
+];
+
 /// The first thing an agent says, with [`Boot::token`] as its bearer: `POST /agent/v1/enroll`.
 ///
 /// Repeating it with the same `session` is answered like the first time.
