@@ -30,6 +30,12 @@ pub(crate) async fn read() -> Result<Boot, AgentError> {
     serde_json::from_str(&line).map_err(AgentError::Boot)
 }
 
+/// Reads the orders from a file.
+pub(crate) fn read_file(path: &Path) -> Result<Boot, AgentError> {
+    let text = fs::read_to_string(path).map_err(AgentError::file("reading", path))?;
+    serde_json::from_str(&text).map_err(AgentError::Boot)
+}
+
 /// The SSH host key in OpenSSH's format, made first if the file is missing.
 ///
 /// One key is kept for all jobs of a fleet: a port that is used again with another key frightens SSH clients.

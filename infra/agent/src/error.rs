@@ -5,8 +5,8 @@ use std::{io, path::PathBuf};
 /// Why an agent ends other than as it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The line on standard input is not a `Boot`.
-    #[error("the start line is not readable: {0}")]
+    /// What the agent was started with is not a `Boot`.
+    #[error("the orders are not readable: {0}")]
     Boot(#[source] serde_json::Error),
     /// A file or folder of ours cannot be used.
     #[error("{what} {}: {source}", path.display())]
@@ -50,6 +50,15 @@ pub enum AgentError {
     /// The sandbox ended before it was told to.
     #[error("the sandbox ended by itself: {0}")]
     SandboxDied(String),
+    /// No container engine can be used on this machine.
+    #[error("there is no container engine to be used: {0}")]
+    Engine(String),
+    /// The job's image cannot be had, in the container engine's words.
+    #[error("the image cannot be pulled: {0}")]
+    Image(String),
+    /// The machine did not do what it must be able to do for a job to run on it.
+    #[error("the machine: {0}")]
+    Machine(String),
     /// The other copy of the agent said something that is no message.
     #[error("the socket between the two copies of the agent: {0}")]
     Link(String),

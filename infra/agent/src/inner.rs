@@ -1,18 +1,19 @@
 //! The copy of the agent in the sandbox.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use domain::Secret;
 use nix::sys::signal::Signal;
 use tokio::{
     io::{AsyncBufRead, BufReader},
     net::{TcpListener, UnixStream},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal as Signals, SignalKind, signal},
     sync::{mpsc, oneshot, watch},
 };
 
 use crate::{
     AgentError,
+    deadlines::SHORT_GRACE,
     jupyter::Jupyter,
     link::{self, FromInner, Setup, ToInner},
     main_process,
@@ -26,6 +27,9 @@ use crate::{
 /// How long the SSH port is tried: another job's agent may be about to let go of it.
 const LISTEN_ATTEMPTS: u32 = 50;
 const LISTEN_PAUSE: Duration = Duration::from_millis(200);
+/// How long the socket is tried: in a pod this copy is there before the outer one has enrolled, or even has been pulled.
+const CONNECT_ATTEMPTS: u32 = 6_000;
+const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// How long the main process's last lines and exit code are waited for when nothing of it runs any more, and then their way out.
 const MAIN_TOLD_WITHIN: Duration = Duration::from_millis(1500);
 const LAST_TOLD_WITHIN: Duration = Duration::from_secs(1);
@@ -34,22 +38,29 @@ const LAST_TOLD_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) async fn run(socket: &Path) -> Result<(), AgentError> {
     orphans::adopt();
     tokio::spawn(orphans::reap_forever());
-    if socket == Path::new(SOCKET) {
+    if socket == Path::new(SOCKET) || std::process::id() == 1 {
         close_to_neighbours();
     }
-    let (folder, short) = link::short_path(socket).map_err(AgentError::file("using", socket))?;
-    let stream = UnixStream::connect(short).await.map_err(AgentError::file("connecting to", socket))?;
-    drop(folder);
+    // Listened for from the start: the first process of a container does not get a signal that it does not listen for.
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::system("listening for signals"))?;
+    let stream = tokio::select! {
+        stream = connected(socket) => stream?,
+        _signalled = terminate.recv() => return Ok(()),
+    };
     let (read, write) = stream.into_split();
     let (tell, messages) = mpsc::channel(256);
     let (close, closing) = oneshot::channel::<()>();
     let writer = tokio::spawn(link::write_all(write, messages, async { closing.await.unwrap_or_default() }));
     let mut read = BufReader::new(read);
-    let Some(ToInner::Setup(setup)) = link::read(&mut read).await? else {
+    let first = tokio::select! {
+        first = link::read(&mut read) => first?,
+        _signalled = terminate.recv() => return Ok(()),
+    };
+    let Some(ToInner::Setup(setup)) = first else {
         return Err(AgentError::Link("the first message is not the one that starts a job".into()));
     };
     let workload = setup.workload.to_string();
-    let served = Box::pin(serve(*setup, &mut read, tell)).await;
+    let served = Box::pin(serve(*setup, &mut read, tell, terminate)).await;
     // Whatever ended it: nothing of the job may stay, and what was told last should still arrive.
     processes::kill_workload(&workload).await;
     drop(close);
@@ -59,9 +70,36 @@ pub(crate) async fn run(socket: &Path) -> Result<(), AgentError> {
     served
 }
 
+/// The connection to the outer copy, once that listens.
+async fn connected(socket: &Path) -> Result<UnixStream, AgentError> {
+    let mut attempts = 0;
+    loop {
+        let connecting = async {
+            // The folder stays open for as long as its path is used.
+            let (_folder, short) = link::short_path(socket)?;
+            UnixStream::connect(short).await
+        };
+        match connecting.await {
+            Ok(stream) => return Ok(stream),
+            // It is not there yet, or not open to us yet.
+            Err(error)
+                if attempts < CONNECT_ATTEMPTS
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied
+                    ) =>
+            {
+                attempts += 1;
+                tokio::time::sleep(CONNECT_PAUSE).await;
+            }
+            Err(error) => return Err(AgentError::file("connecting to", socket)(error)),
+        }
+    }
+}
+
 /// Closes our memory to the programs beside us, which run as the same user: the SSH host key is in it, and it is every job's.
 ///
-/// Only in the sandbox: outside of it our files in `/proc` would be closed to the outer copy too, and the job's programs are those
+/// Only in a sandbox or a container: outside of it our files in `/proc` would be closed to the outer copy too, and the job's programs are those
 /// of a user who can read the key where it is kept.
 fn close_to_neighbours() {
     #[cfg(target_os = "linux")]
@@ -74,8 +112,8 @@ async fn serve(
     setup: Setup,
     read: &mut (impl AsyncBufRead + Unpin),
     tell: mpsc::Sender<FromInner>,
+    terminate: Signals,
 ) -> Result<(), AgentError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::system("listening for signals"))?;
     let node = Arc::new(Node::new(&setup, tell));
     let (want_jupyter, wanted_jupyter) = watch::channel::<Option<Secret>>(None);
     let ready = async {
@@ -99,11 +137,12 @@ async fn serve(
             tell_main.send_replace(true);
         });
     }
-    tokio::spawn(Jupyter::new(Arc::clone(&node), setup.jupyter_port).run(wanted_jupyter));
+    tokio::spawn(Jupyter::new(Arc::clone(&node), setup.jupyter_listen, setup.jupyter_port).run(wanted_jupyter));
+    let mut over = pin!(told_to_end(terminate, Arc::clone(&node), main_told.clone()));
     loop {
         let message = tokio::select! {
             message = link::read(read) => message?,
-            _signalled = terminate.recv() => None,
+            () = &mut over => None,
         };
         match message {
             Some(ToInner::Apply { version, users, jupyter, notices }) => {
@@ -129,6 +168,16 @@ async fn serve(
             None => return Ok(()),
         }
     }
+}
+
+/// Asks everything to end when this copy is told to, as Kubernetes tells the first program of each container of a pod that it ends; comes
+/// back when grace is over. Whoever ended by then has told the outer copy, which says the rest.
+async fn told_to_end(mut terminate: Signals, node: Arc<Node>, main_told: watch::Receiver<bool>) {
+    if terminate.recv().await.is_none() {
+        return std::future::pending().await;
+    }
+    tokio::spawn(stop(node, main_told));
+    tokio::time::sleep(SHORT_GRACE).await;
 }
 
 /// The socket for SSH, once the port is free.

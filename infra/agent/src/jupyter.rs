@@ -34,12 +34,14 @@ const SAID_LAST: usize = 1000;
 /// Starts and stops JupyterLab as it is wanted.
 pub(crate) struct Jupyter {
     node: Arc<Node>,
+    /// The address that it listens on: loopback, but where that is a container's own, whose port its machine publishes on loopback.
+    listen: String,
     port: u16,
 }
 
 impl Jupyter {
-    pub(crate) fn new(node: Arc<Node>, port: u16) -> Self {
-        Self { node, port }
+    pub(crate) fn new(node: Arc<Node>, listen: String, port: u16) -> Self {
+        Self { node, listen, port }
     }
 
     /// Follows `wanted`, which is the token or nothing, until nobody can want anything any more.
@@ -89,7 +91,7 @@ impl Jupyter {
         };
         // One that was just ended, because the token changed, may still hold the port.
         for _attempt in 0..PORT_ATTEMPTS {
-            match TcpListener::bind(("127.0.0.1", self.port)).await {
+            match TcpListener::bind((self.listen.as_str(), self.port)).await {
                 Ok(_free) => break,
                 Err(error) => tracing::debug!(%error, "JupyterLab's port is not free"),
             }
@@ -141,8 +143,8 @@ impl Jupyter {
         let program = words.next().ok_or("there is no program")?;
         let mut command = self.command(&program);
         command.args(words);
-        command.args(["--no-browser", "--ip=127.0.0.1", "--port-retries=0"]);
-        command.arg(format!("--port={}", self.port));
+        command.args(["--no-browser", "--port-retries=0"]);
+        command.arg(format!("--ip={}", self.listen)).arg(format!("--port={}", self.port));
         command.arg(format!("--ServerApp.root_dir={}", self.node.home.display()));
         if geteuid().is_root() {
             command.arg("--allow-root");

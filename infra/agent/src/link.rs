@@ -34,14 +34,25 @@ pub(crate) struct Setup {
     pub(crate) host_key: Secret,
     pub(crate) listen: String,
     pub(crate) ssh_port: u16,
+    /// The address that JupyterLab listens on.
+    pub(crate) jupyter_listen: String,
     pub(crate) jupyter_port: u16,
-    pub(crate) home: PathBuf,
-    pub(crate) path: String,
+    pub(crate) start: Start,
     pub(crate) image: String,
     pub(crate) gpus: Vec<u32>,
     pub(crate) gpus_simulated: bool,
     pub(crate) command: Option<Secret>,
     pub(crate) env: BTreeMap<String, Secret>,
+}
+
+/// What the environment of the job's processes starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "from")]
+pub(crate) enum Start {
+    /// Nothing but these: what a sandbox's inner copy finds in its own environment may be this machine's.
+    Nothing { path: String, home: PathBuf },
+    /// The inner copy's own environment: it is the container's first program, and so that is what the image sets.
+    Image,
 }
 
 /// From the outer copy to the inner one.

@@ -81,7 +81,7 @@ async fn capture(node: Arc<Node>, output: impl AsyncRead + Unpin, stream: Stream
 }
 
 /// Output as lines of text. A line that is too long for one comes as several, and no character is cut in two or lost.
-struct Lines<R> {
+pub(crate) struct Lines<R> {
     from: R,
     /// What has been read and not given out yet: of one line, without its end.
     rest: Vec<u8>,
@@ -90,12 +90,12 @@ struct Lines<R> {
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
-    fn new(from: R) -> Self {
+    pub(crate) fn new(from: R) -> Self {
         Self { from, rest: Vec::new(), whole: false }
     }
 
     /// The next line without its end, or so much of it as a line may hold.
-    async fn next(&mut self) -> io::Result<Option<String>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<String>> {
         // One byte more than fits, so that the end of a line that just fits is seen.
         while !self.whole && self.rest.len() <= LONGEST_LINE {
             let available = self.from.fill_buf().await?;

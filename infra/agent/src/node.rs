@@ -35,10 +35,11 @@ impl Node {
     /// The node for this job, which tells what happens to `tell`.
     pub(crate) fn new(setup: &Setup, tell: mpsc::Sender<FromInner>) -> Self {
         let shell = environment::shell();
+        let ground = environment::ground(&setup.start, environment::own(), shell);
         Self {
             workload: setup.workload.to_string(),
-            environment: environment::of_job(setup, shell),
-            home: setup.home.clone(),
+            environment: environment::of_job(setup, ground.values),
+            home: ground.home,
             shell,
             access: Access::default(),
             terminals: Terminals::default(),

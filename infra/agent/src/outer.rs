@@ -1,42 +1,37 @@
 //! The copy of the agent on the host.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use cloud::{Clock, Ids, OsIds, SystemClock};
 use domain::{
     Secret,
-    agent::{Boot, Bye, Desired, Enroll, Enrolled, Progress, Synced},
+    agent::{Boot, Bye, Desired, Enroll, Enrolled, Progress, Room, Synced},
     api_key::{KeyKind, mint},
 };
 use nix::sys::signal::Signal;
 use tokio::{
-    io::{AsyncReadExt, BufReader},
-    net::{TcpStream, UnixListener, UnixStream},
-    signal::unix::{SignalKind, signal},
-    sync::{
-        mpsc::{self, error::TrySendError},
-        oneshot, watch,
-    },
-    task::JoinHandle,
+    io::AsyncReadExt,
+    net::TcpStream,
+    signal::unix::{Signal as Signals, SignalKind, signal},
+    sync::{mpsc, watch},
 };
 
 use crate::{
-    AgentError, boot,
+    AgentError,
     deadlines::{Deadlines, Due, SHORT_GRACE},
-    link::{self, FromInner, Setup, ToInner},
+    link::{FromInner, ToInner},
     logs::Logs,
+    machine::Machine,
     orphans,
     plane::{Backoff, CallError, Plane},
     processes,
-    sandbox::Sandbox,
-    spawn::on_own_thread,
+    room::{Making, Place, Running},
     sync::{Heard, Seen, Syncing},
 };
 
 /// How long enrolling is tried.
 const ENROLL_FOR: Duration = Duration::from_secs(10 * 60);
-/// How long the inner copy may take to come up, and then its SSH server to answer.
-const INNER_WITHIN: Duration = Duration::from_secs(30);
+/// How long its SSH server may take to answer.
 const SSH_WITHIN: Duration = Duration::from_secs(60);
 /// How long the inner copy may take to end the job when it is told to, and to be gone when it is killed itself.
 const KILL_WITHIN: Duration = Duration::from_secs(3);
@@ -44,41 +39,90 @@ const KILL_WITHIN: Duration = Duration::from_secs(3);
 const LAST_LOGS: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
-/// Serves one job from enrolment to its end.
-pub(crate) async fn run(boot: Boot) -> Result<(), AgentError> {
+/// What the outer copy is to do, and with what.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    pub(crate) boot: Boot,
+    /// Where the inner copy comes to; `None` for the usual place in the job's folder.
+    pub(crate) socket: Option<PathBuf>,
+    /// The folder in which a bought machine looks for what its agent tells it.
+    pub(crate) etc: PathBuf,
+    /// What stands before the command in this program's arguments.
+    pub(crate) words: &'static [&'static str],
+}
+
+/// Serves one job from enrolment to its end. A machine that was bought for the job ends with it: it is powered off when the job has ended,
+/// and when the control plane does not want this agent, which will be so the next time too.
+pub(crate) async fn run(orders: Orders) -> Result<(), AgentError> {
     orphans::adopt();
     tokio::spawn(orphans::reap_forever());
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let ids: Arc<dyn Ids> = Arc::new(OsIds);
+    let machine = (orders.boot.room == Room::Container).then(|| Machine::new(orders.etc.clone()));
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::system("listening for signals"))?;
-    let session = mint(KeyKind::Session, &ids.random());
+    let session = mint(KeyKind::Session, &OsIds.random());
     let enroll = Enroll { session: session.hash(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let plane = Arc::new(Plane::new(&boot.plane, session)?);
+    let plane = Arc::new(Plane::new(&orders.boot.plane, session)?);
     let enrolled = tokio::select! {
-        enrolled = enrolled(&plane, &*clock, &boot.token, &enroll) => enrolled?,
+        enrolled = enrolled(&plane, &SystemClock, &orders.boot.token, &enroll) => enrolled,
         _signalled = terminate.recv() => return Ok(()),
     };
-    tracing::info!(workload = %boot.workload, "enrolled");
+    let ended = match enrolled {
+        Ok(enrolled) => Box::pin(served(&orders, machine.as_ref(), plane, enrolled, terminate)).await,
+        Err(error @ AgentError::Refused { .. }) => Err(error),
+        // Somebody else may start it again, and the machine's own limits end it if that does not help.
+        Err(error) => return Err(error),
+    };
+    if let Some(machine) = machine {
+        if let Err(error) = &ended {
+            tracing::error!(%error, "the job ended");
+        }
+        // Should it fail, this program does, and is started again: it is refused then, and comes here.
+        machine.power_off().await?;
+    }
+    ended
+}
 
+/// Serves the job of an agent that has enrolled, and says how it ended.
+async fn served(
+    orders: &Orders,
+    machine: Option<&Machine>,
+    plane: Arc<Plane>,
+    enrolled: Enrolled,
+    terminate: Signals,
+) -> Result<(), AgentError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    tracing::info!(workload = %orders.boot.workload, "enrolled");
     let seen = Arc::new(watch::Sender::new(Seen::default()));
     let (tell, heard) = mpsc::channel(16);
+    let ids: Arc<dyn Ids> = Arc::new(OsIds);
     let syncing = Syncing { plane: Arc::clone(&plane), clock: Arc::clone(&clock), ids, seen: Arc::clone(&seen), tell };
     let syncing = tokio::spawn(syncing.run(enrolled.synced.next_sync_ms));
     let logs = Logs::default();
     let shipping = tokio::spawn(logs.clone().ship(Arc::clone(&plane), Arc::clone(&clock)));
 
-    let workload = boot.workload.to_string();
-    let ended = match Box::pin(started(&boot, &enrolled, &seen, &logs)).await {
-        Ok(running) => {
-            let deadlines = Deadlines::new(clock.now());
-            let mut agent =
-                Agent { boot, clock: Arc::clone(&clock), seen: Arc::clone(&seen), running, deadlines, version: 0 };
-            agent.hear(enrolled.synced);
-            Box::pin(agent.serve(heard, terminate)).await
+    let place = Place::of(&orders.boot);
+    let mut coming = Coming::new(Arc::clone(&clock), heard, terminate, enrolled.synced.clone());
+    let making = Making { orders, enrolled: &enrolled, seen: &seen, logs: &logs, clock: &*clock };
+    let started = async {
+        if let Some(machine) = machine {
+            machine.enrolled().await?;
         }
+        place.started(&making).await
+    };
+    let started = tokio::select! {
+        started = started => started.map(Ok),
+        reason = coming.over() => Ok(Err(reason)),
+    };
+    let ended = match started {
+        Ok(Ok(running)) => {
+            let mut agent = Agent { boot: &orders.boot, place: &place, seen: Arc::clone(&seen), running, coming };
+            agent.pass_on();
+            Box::pin(agent.serve()).await
+        }
+        Ok(Err(reason)) => Ok(reason),
         Err(error) => Err(error),
     };
-    processes::kill_workload(&workload).await;
+    place.cleared().await;
+    processes::kill_workload(&orders.boot.workload.to_string()).await;
     logs.close();
     if tokio::time::timeout(LAST_LOGS, shipping).await.is_err() {
         tracing::warn!("the end of the log could not be sent in time");
@@ -134,154 +178,69 @@ async fn last_words(plane: &Plane, clock: &dyn Clock, seen: &watch::Sender<Seen>
     }
 }
 
-/// The inner copy of the agent, running.
-struct Running {
-    to_inner: mpsc::Sender<ToInner>,
-    from_inner: mpsc::Receiver<FromInner>,
-    ended: oneshot::Receiver<std::io::Result<ExitStatus>>,
-    id: i32,
-    reader: JoinHandle<()>,
-}
-
-/// Makes the sandbox and starts the inner copy in it.
-async fn started(
-    boot: &Boot,
-    enrolled: &Enrolled,
-    seen: &watch::Sender<Seen>,
-    logs: &Logs,
-) -> Result<Running, AgentError> {
-    let work_dir = PathBuf::from(&boot.work_dir);
-    fs::create_dir_all(&work_dir).map_err(AgentError::file("making", &work_dir))?;
-    fs::set_permissions(&work_dir, fs::Permissions::from_mode(0o700)).map_err(AgentError::file("using", &work_dir))?;
-    let host_key = boot::host_key(boot.host_key.as_ref())?;
-    let socket = fs::canonicalize(&work_dir).map_err(AgentError::file("using", &work_dir))?.join("agent.sock");
-    if socket.exists() {
-        fs::remove_file(&socket).map_err(AgentError::file("removing", &socket))?;
-    }
-    let (folder, short) = link::short_path(&socket).map_err(AgentError::file("using", &socket))?;
-    let listener = UnixListener::bind(short).map_err(AgentError::file("listening at", &socket))?;
-    drop(folder);
-    let sandbox = Sandbox::prepare(boot, &socket).await?;
-    seen.send_modify(|seen| sandbox.notes.iter().for_each(|note| seen.note(note)));
-    let mut program = on_own_thread(sandbox.command()).await?;
-    let stream = tokio::select! {
-        accepted = listener.accept() => accepted.map_err(AgentError::file("listening at", &socket))?.0,
-        status = &mut program.ended => return Err(AgentError::SandboxDied(described(status))),
-        () = tokio::time::sleep(INNER_WITHIN) => {
-            return Err(AgentError::Sandbox("the agent inside did not come up".into()));
-        }
-    };
-    // One connection is all there will ever be: user code finds nothing to connect to.
-    drop(listener);
-    fs::remove_file(&socket).map_err(AgentError::file("removing", &socket))?;
-    let (to_inner, from_inner, reader) = linked(stream, logs.clone());
-    let setup = Setup {
-        workload: boot.workload,
-        host_key,
-        listen: boot.listen.clone(),
-        ssh_port: boot.ssh_port,
-        jupyter_port: boot.jupyter_port,
-        home: sandbox.home,
-        path: sandbox.path,
-        image: boot.image.clone(),
-        gpus: boot.gpus.clone(),
-        gpus_simulated: boot.gpus_simulated,
-        command: enrolled.command.clone(),
-        env: enrolled.env.clone(),
-    };
-    let running = Running { to_inner, from_inner, ended: program.ended, id: program.id, reader };
-    // This alone is waited for: without it there is no job, and no deadline yet that could be missed.
-    if running.to_inner.send(ToInner::Setup(Box::new(setup))).await.is_err() {
-        tracing::debug!("the agent in the sandbox is gone already");
-    }
-    Ok(running)
-}
-
-/// Puts two tasks between the socket and channels. Lines of the log go straight to where they wait to be sent.
-fn linked(stream: UnixStream, logs: Logs) -> (mpsc::Sender<ToInner>, mpsc::Receiver<FromInner>, JoinHandle<()>) {
-    let (read, write) = stream.into_split();
-    let (to_inner, messages) = mpsc::channel(16);
-    let (told, from_inner) = mpsc::channel(16);
-    tokio::spawn(link::write_all(write, messages, std::future::pending()));
-    let reader = tokio::spawn(async move {
-        let mut read = BufReader::new(read);
-        loop {
-            match link::read(&mut read).await {
-                Ok(Some(FromInner::Log { line })) => logs.push(line),
-                Ok(Some(message)) => {
-                    if told.send(message).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "the agent in the sandbox");
-                    return;
-                }
-            }
-        }
-    });
-    (to_inner, from_inner, reader)
-}
-
-impl Running {
-    /// Says something to the inner copy, and never waits for it: it runs beside the user's code, which may hold it up, and the job's
-    /// end must not wait for that. What gets lost is made up for: what should be true is told again until it has been applied, and
-    /// who does not stop is killed. If the inner copy is gone, its end is noticed elsewhere.
-    fn say(&self, message: ToInner) {
-        match self.to_inner.try_send(message) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => tracing::warn!("the agent in the sandbox does not take what it is told"),
-            Err(TrySendError::Closed(_)) => tracing::debug!("the agent in the sandbox does not listen any more"),
-        }
-    }
-}
-
-/// The agent while its job runs.
-struct Agent {
-    boot: Boot,
+/// What comes from outside: what the control plane wants, signals, and time.
+struct Coming {
     clock: Arc<dyn Clock>,
-    seen: Arc<watch::Sender<Seen>>,
-    running: Running,
+    heard: mpsc::Receiver<Heard>,
+    terminate: Signals,
     deadlines: Deadlines,
-    /// The version of the desired state that was passed on last.
+    /// The version of the desired state that was taken last, and that state until it is passed on.
     version: u64,
+    desired: Option<Desired>,
 }
 
-impl Agent {
-    /// Passes on what should be true, and what happened, until nothing of the job runs any more. Answers why it ended.
-    async fn serve(
-        &mut self,
-        mut heard: mpsc::Receiver<Heard>,
-        mut terminate: tokio::signal::unix::Signal,
-    ) -> Result<String, AgentError> {
-        let (tell_ssh, mut ssh) = mpsc::channel(1);
+/// What is to be done about what came.
+#[derive(Debug)]
+enum Next {
+    /// There is another desired state to be passed on.
+    Apply,
+    /// Ask everything to end.
+    Stop,
+    /// End what is left.
+    Kill,
+}
+
+impl Coming {
+    fn new(clock: Arc<dyn Clock>, heard: mpsc::Receiver<Heard>, terminate: Signals, synced: Synced) -> Self {
+        let deadlines = Deadlines::new(clock.now());
+        let mut coming = Self { clock, heard, terminate, deadlines, version: 0, desired: None };
+        coming.hear(synced);
+        coming
+    }
+
+    /// Comes back when there is something to be done. It can be dropped and asked again at any time.
+    async fn next(&mut self) -> Next {
         loop {
             let pause = match self.deadlines.due(self.clock.now()) {
                 Due::Sleep(pause) => pause,
-                Due::Stop => {
-                    self.running.say(ToInner::Stop);
-                    continue;
-                }
-                Due::Kill => return Ok(self.kill().await),
+                Due::Stop => return Next::Stop,
+                Due::Kill => return Next::Kill,
             };
             tokio::select! {
                 () = self.clock.sleep(pause) => {}
-                Some(news) = heard.recv() => match news {
-                    Heard::Synced(synced) => self.hear(synced),
+                Some(news) = self.heard.recv() => match news {
+                    Heard::Synced(synced) => {
+                        self.hear(synced);
+                        if self.desired.is_some() {
+                            return Next::Apply;
+                        }
+                    }
                     Heard::Refused(status) => self.stop_soon(&format!("The control plane refused it with status {status}.")),
                 },
-                _signalled = terminate.recv() => self.stop_soon("The agent was told to end."),
-                Some(answered) = ssh.recv() => self.ssh(answered)?,
-                message = self.running.from_inner.recv() => match message {
-                    Some(FromInner::Ended) => return Ok(self.kill().await),
-                    Some(FromInner::Listening) => self.check_ssh(&tell_ssh),
-                    Some(FromInner::Failed { error }) => return Err(AgentError::SandboxDied(error)),
-                    Some(message) => self.learn(message),
-                    None => return self.lost().await,
-                },
+                _signalled = self.terminate.recv() => self.stop_soon("The agent was told to end."),
             }
         }
+    }
+
+    /// Comes back when a job that has not begun yet is to end, with why. It needs no grace.
+    async fn over(&mut self) -> String {
+        while let Next::Apply = self.next().await {}
+        self.reason()
+    }
+
+    /// Why the job ends.
+    fn reason(&self) -> String {
+        self.deadlines.reason().unwrap_or("It ended.").to_owned()
     }
 
     /// Takes an answer of the control plane's.
@@ -294,13 +253,51 @@ impl Agent {
         }
         self.version = synced.version;
         self.deadlines.desired(&desired);
-        let Desired { users, jupyter, notices, .. } = desired;
-        self.running.say(ToInner::Apply { version: synced.version, users, jupyter, notices });
+        self.desired = Some(desired);
     }
 
     /// Ends in a short while.
     fn stop_soon(&mut self, reason: &str) {
         self.deadlines.stop(self.clock.now().plus(SHORT_GRACE), reason);
+    }
+}
+
+/// The agent while its job runs.
+struct Agent<'a> {
+    boot: &'a Boot,
+    place: &'a Place,
+    seen: Arc<watch::Sender<Seen>>,
+    running: Running,
+    coming: Coming,
+}
+
+impl Agent<'_> {
+    /// Passes on what should be true, and what happened, until nothing of the job runs any more. Answers why it ended.
+    async fn serve(&mut self) -> Result<String, AgentError> {
+        let (tell_ssh, mut ssh) = mpsc::channel(1);
+        loop {
+            tokio::select! {
+                next = self.coming.next() => match next {
+                    Next::Apply => self.pass_on(),
+                    Next::Stop => self.running.say(ToInner::Stop),
+                    Next::Kill => return Ok(self.kill().await),
+                },
+                Some(answered) = ssh.recv() => self.ssh(answered)?,
+                message = self.running.from_inner.recv() => match message {
+                    Some(FromInner::Ended) => return Ok(self.kill().await),
+                    Some(FromInner::Listening) => self.check_ssh(&tell_ssh),
+                    Some(FromInner::Failed { error }) => return Err(AgentError::SandboxDied(error)),
+                    Some(message) => self.learn(message),
+                    None => return self.lost().await,
+                },
+            }
+        }
+    }
+
+    /// Tells the inner copy what should be true from now on.
+    fn pass_on(&mut self) {
+        let Some(Desired { users, jupyter, notices, .. }) = self.coming.desired.take() else { return };
+        self.running.say(ToInner::Apply { version: self.coming.version, users, jupyter, notices });
     }
 
     /// Takes what the inner copy says about the job.
@@ -343,14 +340,16 @@ impl Agent {
         self.running.say(ToInner::Kill);
         // It closes its socket when nothing of the job runs and all has been told: the exit code, and the end of the log.
         if tokio::time::timeout(KILL_WITHIN, self.rest()).await.is_err() {
-            let everyone = processes::all();
-            processes::signal(&processes::tree(&everyone, &[self.running.id]), Signal::SIGKILL);
+            if let Some(id) = self.running.id() {
+                processes::signal(&processes::tree(&processes::all(), &[id]), Signal::SIGKILL);
+            }
+            self.place.cleared().await;
             if tokio::time::timeout(KILL_WITHIN, self.rest()).await.is_err() {
-                tracing::warn!("the agent in the sandbox is still there");
+                tracing::warn!("the inner copy of the agent is still there");
             }
         }
         self.running.reader.abort();
-        self.deadlines.reason().unwrap_or("It ended.").to_owned()
+        self.coming.reason()
     }
 
     /// Takes what the inner copy says to its end.
@@ -362,20 +361,10 @@ impl Agent {
 
     /// The inner copy is gone without having been told to go.
     async fn lost(&mut self) -> Result<String, AgentError> {
-        if let Some(reason) = self.deadlines.reason() {
+        if let Some(reason) = self.coming.deadlines.reason() {
             return Ok(reason.to_owned());
         }
-        let status = tokio::time::timeout(Duration::from_secs(2), &mut self.running.ended).await;
-        let status = status.map_or_else(|_late| "it still runs, but closed its socket".to_owned(), described);
-        Err(AgentError::SandboxDied(status))
-    }
-}
-
-fn described(status: Result<std::io::Result<ExitStatus>, oneshot::error::RecvError>) -> String {
-    match status {
-        Ok(Ok(status)) => status.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_lost) => "its end was not seen".to_owned(),
+        Err(AgentError::SandboxDied(self.running.gone().await))
     }
 }
 

@@ -40,6 +40,8 @@ const INSTALLATIONS: [&str; 6] = [".pyenv", ".conda", "anaconda3", "miniconda3",
 pub(crate) struct Sandbox {
     kind: Kind,
     program: PathBuf,
+    /// What stands before the command in this program's arguments.
+    words: &'static [&'static str],
     socket: PathBuf,
     work_dir: PathBuf,
     workload: String,
@@ -82,7 +84,11 @@ impl Wish {
 
 impl Sandbox {
     /// Makes the job's folders and finds out which sandbox can be had, by making one for `/bin/true`.
-    pub(crate) async fn prepare(boot: &Boot, socket: &Path) -> Result<Self, AgentError> {
+    pub(crate) async fn prepare(
+        boot: &Boot,
+        socket: &Path,
+        words: &'static [&'static str],
+    ) -> Result<Self, AgentError> {
         let wish = Wish::read(std::env::var("SLIPWAY_SANDBOX").ok().as_deref())?;
         let work_dir = fs::canonicalize(&boot.work_dir).map_err(AgentError::file("using", &boot.work_dir))?;
         for folder in [work_dir.join("home"), work_dir.join("tmp")] {
@@ -92,6 +98,7 @@ impl Sandbox {
         let mut sandbox = Self {
             kind: Kind::ProcessGroup,
             program: std::env::current_exe().map_err(AgentError::system("finding this program"))?,
+            words,
             socket: socket.to_owned(),
             path: host_path.clone(),
             home: work_dir.join("home"),
@@ -177,12 +184,12 @@ impl Sandbox {
         match &self.kind {
             Kind::Bubblewrap(flags) => {
                 let mut command = self.bubblewrap(flags);
-                command.args([PROGRAM, "agent", "inner", "--socket", SOCKET]);
+                command.arg(PROGRAM).args(self.words).args(["inner", "--socket", SOCKET]);
                 command
             }
             Kind::ProcessGroup => {
                 let mut command = Command::new(&self.program);
-                command.args(["agent", "inner", "--socket"]).arg(&self.socket);
+                command.args(self.words).args(["inner", "--socket"]).arg(&self.socket);
                 command.env_clear().env("PATH", &self.path).env(WORKLOAD_MARK, &self.workload);
                 command.env("HOME", &self.home).env("LANG", "C.UTF-8").current_dir(&self.home);
                 command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);

@@ -116,7 +116,7 @@ fn agent(args: impl Iterator<Item = String>) -> ExitCode {
     log(&env::var("LOG_LEVEL").unwrap_or_else(|_unset| "info".to_owned()), LogFormat::Text);
     match Builder::new_multi_thread().worker_threads(AGENT_THREADS).enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(Box::pin(::agent::run(args)));
+            let code = runtime.block_on(Box::pin(::agent::run(&["agent"], args)));
             runtime.shutdown_background();
             code
         }

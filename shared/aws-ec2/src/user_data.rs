@@ -5,15 +5,19 @@
 //! its agent has not enrolled in time, and when no workload can live any longer. Only then is the agent fetched and checked against
 //! its pinned SHA-256 (`node/start.sh`).
 //!
-//! What an agent does for its part: when it has enrolled it makes `/etc/slipway/enrolled` and runs `shutdown -c`; when its workload has
-//! ended it powers the machine off.
+//! What an agent does for its part (`infra/agent`, the room `Container`): when it has enrolled it makes `/etc/slipway/enrolled`, beside its
+//! boot file, and runs `shutdown -c`; when its workload has ended, or the plane has refused it, it powers the machine off.
 //!
 //! It depends on the order and the settings alone, and on no clock: under one client token EC2 takes only one text.
 
 use std::time::Duration;
 
 use cloud::Order;
-use domain::{Secret, agent::Boot, policy::GRACE};
+use domain::{
+    Secret,
+    agent::{Boot, Room},
+    policy::GRACE,
+};
 use serde_json::{Value, json};
 
 use crate::settings::Settings;
@@ -41,13 +45,15 @@ fn boot(order: &Order, settings: &Settings) -> Boot {
     Boot {
         plane: settings.plane.clone(),
         workload: order.workload,
+        room: Room::Container,
         token: order.enroll_token.clone(),
         listen: "0.0.0.0".to_owned(),
         ssh_port: SSH_PORT,
         jupyter_port: JUPYTER_PORT,
         work_dir: "/var/lib/slipway/work".to_owned(),
         host_key: "/var/lib/slipway/host_key".to_owned(),
-        hidden: vec!["/etc/slipway".to_owned(), "/var/lib/slipway".to_owned()],
+        // A container sees nothing of the machine but what is mounted into it.
+        hidden: Vec::new(),
         image_root: None,
         image: order.image.clone(),
         // A machine may have more than were ordered: the job sees what it asked for.
@@ -75,7 +81,6 @@ pub fn user_data(order: &Order, settings: &Settings) -> Result<Secret, BadUserDa
     let file = |path: &str, mode: &str, content: &str| -> Value {
         json!({"path": path, "permissions": mode, "owner": "root:root", "content": content})
     };
-    // One line, because the agent reads one.
     let boot = Secret::new(format!("{}\n", json!(boot(order, settings))));
     let program = format!("{}  /usr/local/bin/slipway-agent\n", agent.sha256);
     let enrol_within = settings.enrol_within.as_secs().to_string();
@@ -121,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_is_told_its_orders_in_one_line() {
+    fn the_agent_is_told_its_orders_as_data() {
         let order = Order { gpus: 2, image: "it's; $(reboot) \"x\"\n".into(), ..order() };
         let config = read(&user_data(&order, &settings()).unwrap());
         let line = content(&config, "/etc/slipway/boot.json");
         assert_eq!(line.matches('\n').count(), 1);
         let boot: Boot = serde_json::from_str(&line).unwrap();
         assert_eq!((boot.token, boot.gpus, boot.ssh_port), (order.enroll_token, vec![0, 1], SSH_PORT));
-        assert_eq!(boot.image, order.image);
+        assert_eq!((boot.image, boot.room), (order.image, Room::Container));
         assert_eq!(config["write_files"][0]["permissions"], "0600");
     }
 

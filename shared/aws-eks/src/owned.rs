@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud::Order;
-use domain::agent::Boot;
+use domain::agent::{Boot, Room};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Pod, Secret, Service, ServicePort, ServiceSpec},
@@ -33,6 +33,7 @@ pub(crate) fn boot(settings: &Settings, order: &Order) -> Boot {
     Boot {
         plane: settings.plane_url.clone(),
         workload: order.workload,
+        room: Room::Pod,
         token: order.enroll_token.clone(),
         listen: "0.0.0.0".to_owned(),
         ssh_port: SSH_PORT,

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use cloud::Order;
-use domain::policy;
+use domain::{agent::CAPABILITIES, policy};
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, KeyToPath, Pod, PodSchedulingGate,
@@ -43,17 +43,6 @@ const PROGRAM_IN_IMAGE: &str = "/agent";
 /// Nobody in particular; the same number is the group through which the two copies share a socket.
 const NOBODY: i64 = 65_532;
 const GPUS: &str = "nvidia.com/gpu";
-
-/// What root in the user's container may do, of everything that root may do. Without these, images that run as root cannot install a
-/// package; each is in the `baseline` Pod Security Standard.
-pub(crate) const CAPABILITIES: [(&str, &str); 6] = [
-    ("CHOWN", "package managers give files to the users that they make"),
-    ("DAC_OVERRIDE", "root writes into folders that belong to the image's other users"),
-    ("FOWNER", "archives are unpacked with the permissions that they name"),
-    ("KILL", "the agent ends processes of other users when the job is over"),
-    ("SETGID", "apt and service managers step down to other groups"),
-    ("SETUID", "apt and service managers step down to other users"),
-];
 
 /// The pod of an order, not to be scheduled yet.
 pub(crate) fn pod(settings: &Settings, names: &Names, order: &Order) -> Pod {

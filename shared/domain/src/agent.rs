@@ -18,6 +18,8 @@ pub struct Boot {
     pub plane: String,
     /// The workload that this agent serves, for its own log lines.
     pub workload: WorkloadId,
+    /// Where the job runs.
+    pub room: Room,
     /// Good for one [`Enroll`]; useless afterwards.
     pub token: Secret,
     /// The address that the SSH server listens on: `127.0.0.1` here, every address on a node.
@@ -26,21 +28,47 @@ pub struct Boot {
     pub ssh_port: u16,
     /// JupyterLab's port on loopback, chosen by the fleet.
     pub jupyter_port: u16,
-    /// The folder for this attempt's files: home, scratch, the socket between the two copies of the agent.
+    /// The folder for this attempt's files: home, scratch, the socket between the two copies of the agent. In a pod it holds the socket
+    /// alone, and is there already.
     pub work_dir: String,
     /// The SSH host key in OpenSSH's format; made there if the file is missing. Kept beside the data so that it does not change.
     pub host_key: String,
     /// Folders of the fleet's that no job may see, such as the one with the control plane's data.
     pub hidden: Vec<String>,
-    /// An unpacked root file system for the job's image, or `None` to show this machine's programs read-only.
+    /// An unpacked root file system for the job's image, or `None` to show this machine's programs read-only; for a sandbox alone.
     pub image_root: Option<String>,
-    /// The image's name, told to the job as `SLIPWAY_IMAGE`.
+    /// The image's name, told to the job as `SLIPWAY_IMAGE`; in a container room it is what is pulled and started.
     pub image: String,
     /// GPUs that the job may see, by index on this node.
     pub gpus: Vec<u32>,
     /// True when the GPUs are stand-ins: the job is told so as `SLIPWAY_GPUS_SIMULATED=1`.
     pub gpus_simulated: bool,
 }
+
+/// Where a job runs, and so what its agent does to make it run there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Room {
+    /// On this machine, under bubblewrap or else as a plain process group. The machine stays when the job ends.
+    Sandbox,
+    /// On a machine that was bought for this job alone, in a container of the job's image, which the agent starts with the machine's
+    /// container engine. The machine is powered off, and so terminated, when the job ends.
+    Container,
+    /// In a pod, whose containers Kubernetes starts: the agent waits at the socket for its inner copy, which is the first program in the
+    /// user's container.
+    Pod,
+}
+
+/// What root in the user's container may do, of everything that root may do. Without these, images that run as root cannot install a
+/// package; each is in the `baseline` Pod Security Standard.
+pub const CAPABILITIES: [(&str, &str); 6] = [
+    ("CHOWN", "package managers give files to the users that they make"),
+    ("DAC_OVERRIDE", "root writes into folders that belong to the image's other users"),
+    ("FOWNER", "archives are unpacked with the permissions that they name"),
+    ("KILL", "the agent ends processes of other users when the job is over"),
+    ("SETGID", "apt and service managers step down to other groups"),
+    ("SETUID", "apt and service managers step down to other users"),
+];
 
 /// The first thing an agent says, with [`Boot::token`] as its bearer: `POST /agent/v1/enroll`.
 ///

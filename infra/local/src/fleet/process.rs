@@ -4,7 +4,7 @@ use std::{env, fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, process::Stdio
 
 use agent::Leftovers;
 use cloud::Order;
-use domain::agent::Boot;
+use domain::agent::{Boot, Room};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -51,6 +51,7 @@ impl Inner {
         let boot = Boot {
             plane: self.settings.plane_url.clone(),
             workload: order.workload,
+            room: Room::Sandbox,
             token: order.enroll_token.clone(),
             listen: self.settings.listen.to_string(),
             ssh_port: made.address.ssh_port,
