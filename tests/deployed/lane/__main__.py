@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ministack", type=Path, required=True, help="the emulator's program")
     parser.add_argument("--sam", type=Path, required=True, help="SAM's program")
     parser.add_argument("--bootstraps", type=Path, required=True, help="the folder with SURFACE/bootstrap")
     parser.add_argument("--agent", type=Path, required=True, help="the agent's program")
@@ -43,7 +42,7 @@ def main() -> int:
     given = arguments()
     with ExitStack() as ends:
         work = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="slipway-lane-")))
-        emulator = Emulator(given.ministack, work)
+        emulator = Emulator(work)
         ends.callback(emulator.stop)
         edge = Edge()
         ends.callback(edge.close)

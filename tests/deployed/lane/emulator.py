@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .wait import until
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
+STACK = Path(__file__).with_name("stack.py")
 
 
 def free_port() -> int:
@@ -27,7 +29,7 @@ def free_port() -> int:
 class Emulator:
     """A running ministack. Its processes are a group of their own, the functions' programs included."""
 
-    def __init__(self, program: Path, work: Path) -> None:
+    def __init__(self, work: Path) -> None:
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.log = work / "ministack.log"
@@ -45,7 +47,7 @@ class Emulator:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [program], env=self.environment, cwd=home, stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-P", STACK], env=self.environment, cwd=home, stdout=log, stderr=log, start_new_session=True
             )
         until("the emulator answers", 60, self.answers)
 

@@ -109,13 +109,13 @@ def replay(emulator: Emulator, installed: Installation, bootstraps: Path, rie: P
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, meaning in [("ministack", "the emulator's program"), ("sam", "SAM's program"), ("rie", "AWS's emulator")]:
+    for name, meaning in [("sam", "SAM's program"), ("rie", "AWS's runtime interface emulator")]:
         parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
     parser.add_argument("--bootstraps", type=Path, required=True, help="the folder with SURFACE/bootstrap")
     given = parser.parse_args()
     with ExitStack() as ends:
         work = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="slipway-events-")))
-        emulator = Emulator(given.ministack, work)
+        emulator = Emulator(work)
         ends.callback(emulator.stop)
         installed = Installation(emulator, ROOT, given.bootstraps.resolve(), given.sam, work)
         installed.deploy({}, "http://127.0.0.1:9")
