@@ -6,7 +6,7 @@ use futures::executor::block_on;
 use serde_json::json;
 
 use crate::support::{
-    drive::{A10G, Bench, Stage, report, small},
+    drive::{A10G, Bench, Stage, presigned, report, small},
     operations::{Scene, operations},
     wire::Ask,
 };
@@ -38,6 +38,8 @@ fn a_life() {
     let bench = Bench::new();
     let key = bench.login("ann");
     bench.login("ann");
+    let url = presigned("ann", bench.world.now()).url();
+    bench.send(Ask::post("/v1/auth/aws-login").json(&json!({"presigned_url": url.reveal()})));
     let public = PublicKey::parse("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS");
     bench.world.publish(GithubName::parse("ann-gh").expect("a name"), vec![public.expect("a key")]);
     let full = json!({

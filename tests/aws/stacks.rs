@@ -26,7 +26,7 @@ pub(crate) fn all() -> Vec<(String, String)> {
 }
 
 /// What the root tells each stack.
-const PARAMETERS: [&str; 12] = [
+const PARAMETERS: [&str; 14] = [
     "Deployment",
     "Api",
     "KeyArn",
@@ -36,6 +36,8 @@ const PARAMETERS: [&str; 12] = [
     "DoorbellsArn",
     "ReconcilesUrl",
     "ReconcilesArn",
+    "PlaneUrl",
+    "LongLivedKeys",
     "CorsOrigins",
     "Pools",
     "LogRetentionDays",
@@ -81,6 +83,8 @@ fn lambda(function: &Function) -> Value {
             "STATE_MACHINE_ARN": {"Ref": "StateMachineArn"},
             "KMS_KEY_ID": {"Ref": "KeyArn"},
             "SERVICE_SECRET_ID": {"Ref": "SecretArn"},
+            "PLANE_URL": {"Ref": "PlaneUrl"},
+            "LOGIN_LONG_LIVED_KEYS": {"Ref": "LongLivedKeys"},
             "CORS_ORIGINS": {"Ref": "CorsOrigins"},
             "POOLS": {"Ref": "Pools"}
         }},

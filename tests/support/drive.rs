@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloud::sim::World;
+use cloud::{
+    presigned::{SERVER_ID, amz_date, signed_headers},
+    sim::World,
+};
 use domain::{
-    PoolId, TenantId, UserName, WorkloadId,
+    PoolId, Secret, TenantId, UserName, WorkloadId,
     api_key::{KeyKind, mint},
     identity::Member,
 };
@@ -290,6 +293,19 @@ pub(crate) fn credentials(name: &str) -> Value {
         "aws_access_key_id": "ASIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "aws_session_token": format!("local:{name}")
     })
+}
+
+/// A presigned request of `name`'s that was signed at `at`, as a client writes it.
+pub(crate) fn presigned(name: &str, at: domain::Timestamp) -> cloud::Presigned {
+    cloud::Presigned {
+        access_key_id: Secret::new("ASIAIOSFODNN7EXAMPLE"),
+        region: "eu-central-1".into(),
+        date: amz_date(at),
+        security_token: Secret::new(format!("local:{name}")),
+        expires: 60,
+        signed_headers: signed_headers(SERVER_ID),
+        signature: Secret::new(Secret::new(format!("{name} at {at}")).hash().as_str()),
+    }
 }
 
 /// The smallest job: one A10G for an hour.
