@@ -14,6 +14,7 @@ use crate::support::{
 /// Every scene.
 pub(crate) fn all() {
     examples();
+    drop(Bench::new().send(Ask::get("/docs/index.html")));
     a_life();
     endings();
     launches();

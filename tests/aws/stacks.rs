@@ -51,6 +51,11 @@ pub(crate) fn stack(surface: &str, functions: &[Function]) -> Value {
         if let Trigger::Http { method, path, .. } = &function.trigger {
             resources.insert(format!("{}Permission", function.name), permission(function, method, path));
         }
+        if let Trigger::Pages(paths) = &function.trigger {
+            for (number, path) in (1..).zip(paths) {
+                resources.insert(format!("{}Permission{number}", function.name), permission(function, "GET", path));
+            }
+        }
     }
     let parameters = PARAMETERS.map(|name| (name.to_owned(), json!({"Type": "String"})));
     json!({
@@ -108,13 +113,13 @@ fn events(function: &Function) -> Option<Value> {
         Trigger::Clock => Some(json!({"Minute": {"Type": "ScheduleV2", "Properties": {
             "ScheduleExpression": "rate(1 minute)", "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
         }}})),
-        Trigger::Http { .. } | Trigger::Step => None,
+        Trigger::Http { .. } | Trigger::Pages(_) | Trigger::Step => None,
     }
 }
 
 /// What every function reads that answers HTTP: whether a request came in by the front door.
 fn of_every_surface(function: &Function) -> BTreeSet<Grant> {
-    let reads = matches!(function.trigger, Trigger::Http { .. });
+    let reads = matches!(function.trigger, Trigger::Http { .. } | Trigger::Pages(_));
     reads.then(|| ("secretsmanager:GetSecretValue".to_owned(), "secret".to_owned())).into_iter().collect()
 }
 
