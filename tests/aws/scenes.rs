@@ -110,6 +110,11 @@ fn endings() {
         bench.world.stop_instance(&one.id);
     }
     bench.reconcile(&id);
+    // Nobody can work on its message: it is given up.
+    let bench = Bench::new();
+    let id = bench.job_at(Stage::Booting, &bench.login("ann"));
+    bench.world.set_outage("fleet", true);
+    bench.give_up(&id);
 }
 
 /// Each step of a launch, where it has something to do and where it comes too late.
