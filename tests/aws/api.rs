@@ -14,6 +14,9 @@ pub(crate) fn text() -> String {
 pub(crate) fn body(functions: &[Function]) -> Value {
     let mut paths = Map::new();
     for function in functions {
+        if let Trigger::Pages(pages) = &function.trigger {
+            paths.extend(pages.iter().map(|path| (path.clone(), page(function, path))));
+        }
         let Trigger::Http { method, path, streams } = &function.trigger else { continue };
         let item = paths.entry(path.clone()).or_insert_with(|| json!({}));
         item[method.to_lowercase()] = json!({
@@ -37,9 +40,24 @@ pub(crate) fn body(functions: &[Function]) -> Value {
     })
 }
 
+/// A page's item: nobody else's page may ask for it.
+fn page(function: &Function, path: &str) -> Value {
+    json!({"get": {
+        "parameters": parameters(path),
+        "responses": {"200": {"description": "A page for people."}},
+        "x-amazon-apigateway-integration": integration(function, true)
+    }})
+}
+
+/// The names of a path's variables. A plus says that one takes all that is below, and is no part of its name.
+fn variables(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.strip_suffix('}')?.trim_end_matches('+')))
+}
+
 fn parameters(path: &str) -> Vec<Value> {
-    let named = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    named.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect()
+    variables(path)
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect()
 }
 
 fn integration(function: &Function, streams: bool) -> Value {
@@ -107,7 +125,7 @@ fn refused(body: &Value) -> Vec<String> {
             if integration["uri"].is_null() || integration["httpMethod"] != "POST" {
                 wrong.push(format!("{method} {path}: no integration"));
             }
-            for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+            for name in variables(path) {
                 let declared = operation["parameters"].as_array().into_iter().flatten();
                 if !declared.clone().any(|parameter| parameter["name"] == name && parameter["required"] == true) {
                     wrong.push(format!("{method} {path}: {name} is not declared"));
@@ -122,10 +140,18 @@ fn refused(body: &Value) -> Vec<String> {
 fn api_gateway_takes_the_body() {
     let body = body(&functions::all());
     assert_eq!(refused(&body), Vec::<String>::new());
-    let http = |function: &&Function| matches!(function.trigger, Trigger::Http { .. });
+    let asked = |function: &Function| match &function.trigger {
+        Trigger::Http { .. } => 1,
+        Trigger::Pages(paths) => paths.len(),
+        Trigger::Queue(_) | Trigger::Step | Trigger::Clock => 0,
+    };
     let declared =
         body["paths"].as_object().expect("paths").values().flat_map(|item| item.as_object().expect("an item").keys());
-    assert_eq!(declared.filter(|method| *method != "options").count(), functions::all().iter().filter(http).count());
+    assert_eq!(
+        declared.filter(|method| *method != "options").count(),
+        functions::all().iter().map(asked).sum::<usize>()
+    );
+    assert!(body["paths"]["/docs/{file+}"].is_object() && body["paths"]["/redoc"].is_object());
 }
 
 #[test]

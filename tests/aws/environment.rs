@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::functions::Function;
 
 /// What every function is told. `${Name}` is a parameter of its stack.
-const EVERY: [(&str, &str); 12] = [
+const EVERY: [(&str, &str); 13] = [
     ("TABLE_PREFIX", "${Deployment}-"),
     ("DOORBELLS_URL", "${DoorbellsUrl}"),
     ("RECONCILES_URL", "${ReconcilesUrl}"),
@@ -20,6 +20,7 @@ const EVERY: [(&str, &str); 12] = [
     ("POLICY", "${Policy}"),
     ("DEPLOYMENT", "${Deployment}"),
     ("PLANE_URL", "${PlaneUrl}"),
+    ("LOGIN_LONG_LIVED_KEYS", "${LongLivedKeys}"),
 ];
 
 /// What those are told in addition that buy, find and end machines and pods. Lambda takes empty values (Lambda API reference,
@@ -77,7 +78,8 @@ pub(crate) fn given() -> Vec<(&'static str, Value)> {
         ("PlaneUrl", json!({"Fn::Sub": "https://${Edge.DomainName}"})),
         ("NodeGroup", json!({"Fn::If": ["Machines", attribute("Nodes", "GroupId"), ""]})),
     ];
-    let root = ["CorsOrigins", "Pools", "Policy", "LogRetentionDays", "Vpc", "Subnets", "PublicAddresses"];
+    let root =
+        ["CorsOrigins", "LongLivedKeys", "Pools", "Policy", "LogRetentionDays", "Vpc", "Subnets", "PublicAddresses"];
     let more = ["MachineImage", "RootGib", "Markets", "AgentUrl", "AgentSha256"];
     let eks = ["EksCluster", "EksEndpoint", "EksAuthority", "EksNamespace", "EksAgentImage"];
     given.extend(root.into_iter().chain(more).chain(eks).map(reference));

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use domain::message::QueueName;
 
+use web::surface::PAGES;
+
 use crate::support::operations::operations;
 
 /// What calls a function.
@@ -11,6 +13,8 @@ use crate::support::operations::operations;
 pub(crate) enum Trigger {
     /// API Gateway, with this method and path; `streams` says that the answer may be a stream.
     Http { method: String, path: String, streams: bool },
+    /// API Gateway, with a GET of any of these paths: pages, whose answers are streams.
+    Pages(Vec<String>),
     /// A queue.
     Queue(QueueName),
     /// A state of the launch.
@@ -36,7 +40,7 @@ impl Function {
             // A stream ends by itself before that (`get_job_logs`).
             Trigger::Http { streams: true, .. } => 150,
             // API Gateway waits for 29 seconds.
-            Trigger::Http { .. } => 28,
+            Trigger::Http { .. } | Trigger::Pages(_) => 28,
             Trigger::Queue(_) => 120,
             // Each Task of the launch has 120 seconds.
             Trigger::Step => 110,
@@ -48,6 +52,7 @@ impl Function {
 /// Every function, in the order of their names.
 pub(crate) fn all() -> Vec<Function> {
     let mut functions = http();
+    functions.extend(pages());
     functions.extend(workers());
     functions.sort_by(|a, b| a.name.cmp(&b.name));
     functions
@@ -63,6 +68,27 @@ fn http() -> Vec<Function> {
         Function { name: operation.pascal(), surface: of.0.to_owned(), trigger }
     };
     operations().into_iter().map(function).collect()
+}
+
+/// A function for the pages of each surface that has any.
+fn pages() -> Vec<Function> {
+    let paths = |surface: &web::Surface| surface.page_paths().into_iter().filter_map(gateways).collect::<Vec<_>>();
+    let surfaces = slipway::surfaces().into_iter().map(|surface| (surface.name(), paths(&surface)));
+    let with_pages = surfaces.filter(|(_, paths)| !paths.is_empty());
+    let function = |(surface, paths): (&str, _)| Function {
+        name: PAGES.into(),
+        surface: surface.into(),
+        trigger: Trigger::Pages(paths),
+    };
+    with_pages.map(function).collect()
+}
+
+/// A page's path as API Gateway writes it, where all that is below is `{name+}`; none for one that ends with a slash, which it has not.
+fn gateways(path: &str) -> Option<String> {
+    (!path.ends_with('/')).then(|| match path.split_once("{*") {
+        Some((folder, name)) => format!("{folder}{{{}+}}", name.trim_end_matches('}')),
+        None => path.to_owned(),
+    })
 }
 
 fn workers() -> Vec<Function> {

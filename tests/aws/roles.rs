@@ -18,7 +18,7 @@ pub(crate) fn sub(text: impl Into<String>) -> Value {
 
 /// What every function reads that answers HTTP: whether a request came in by the front door.
 fn of_every_surface(function: &Function) -> BTreeSet<Grant> {
-    let reads = matches!(function.trigger, Trigger::Http { .. });
+    let reads = matches!(function.trigger, Trigger::Http { .. } | Trigger::Pages(_));
     reads.then(|| ("secretsmanager:GetSecretValue".to_owned(), "secret".to_owned())).into_iter().collect()
 }
 

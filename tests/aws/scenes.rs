@@ -6,7 +6,7 @@ use futures::executor::block_on;
 use serde_json::json;
 
 use crate::support::{
-    drive::{A10G, Bench, Stage, report, small},
+    drive::{A10G, Bench, Stage, presigned, report, small},
     operations::{Scene, operations},
     wire::Ask,
 };
@@ -14,6 +14,7 @@ use crate::support::{
 /// Every scene.
 pub(crate) fn all() {
     examples();
+    drop(Bench::new().send(Ask::get("/docs/index.html")));
     a_life();
     endings();
     launches();
@@ -38,6 +39,8 @@ fn a_life() {
     let bench = Bench::new();
     let key = bench.login("ann");
     bench.login("ann");
+    let url = presigned("ann", bench.world.now()).url();
+    bench.send(Ask::post("/v1/auth/aws-login").json(&json!({"presigned_url": url.reveal()})));
     let public = PublicKey::parse("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS");
     bench.world.publish(GithubName::parse("ann-gh").expect("a name"), vec![public.expect("a key")]);
     let full = json!({
@@ -107,6 +110,11 @@ fn endings() {
         bench.world.stop_instance(&one.id);
     }
     bench.reconcile(&id);
+    // Nobody can work on its message: it is given up.
+    let bench = Bench::new();
+    let id = bench.job_at(Stage::Booting, &bench.login("ann"));
+    bench.world.set_outage("fleet", true);
+    bench.give_up(&id);
 }
 
 /// Each step of a launch, where it has something to do and where it comes too late.

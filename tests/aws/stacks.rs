@@ -42,6 +42,11 @@ fn stack(surface: &str, functions: &[Function]) -> Value {
         if let Trigger::Http { method, path, .. } = &function.trigger {
             resources.insert(format!("{}Permission", function.name), permission(function, method, path));
         }
+        if let Trigger::Pages(paths) = &function.trigger {
+            for (number, path) in (1..).zip(paths) {
+                resources.insert(format!("{}Permission{number}", function.name), permission(function, "GET", path));
+            }
+        }
     }
     let mut stack = json!({
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -95,7 +100,7 @@ fn events(function: &Function) -> Option<Value> {
         Trigger::Clock => Some(json!({"Minute": {"Type": "ScheduleV2", "Properties": {
             "ScheduleExpression": "rate(1 minute)", "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
         }}})),
-        Trigger::Http { .. } | Trigger::Step => None,
+        Trigger::Http { .. } | Trigger::Pages(_) | Trigger::Step => None,
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{
     bless,
     drive::{A10G, Stage, small},
-    operations::{Caller, Operation, SAMPLE_JOB, Scene, fill, operations, samples},
+    operations::{Caller, Operation, SAMPLE_JOB, Scene, fill, operations, pages_operation, samples},
     wire::Ask,
 };
 
@@ -125,7 +125,8 @@ fn workers() -> BTreeMap<String, Value> {
 /// Every event, by its file's name.
 pub(crate) fn generated() -> BTreeMap<String, Value> {
     let mut events = workers();
-    events.extend(operations().iter().map(|operation| (operation.pascal(), proxy(operation))));
+    let asked = operations().into_iter().chain([pages_operation()]);
+    events.extend(asked.map(|operation| (operation.pascal(), proxy(&operation))));
     events
 }
 
@@ -175,7 +176,7 @@ fn unpacked(scene: &Scene, operation: &Operation, event: &Value) -> Ask {
 
 #[test]
 fn each_operations_event_is_answered_with_200() {
-    for operation in operations() {
+    for operation in operations().into_iter().chain([pages_operation()]) {
         let scene = Scene::new();
         let answer = scene.bench.send(unpacked(&scene, &operation, &read(&operation.pascal())));
         assert_eq!(answer.status, 200, "events/{}.json: {}", operation.pascal(), answer.text());

@@ -2,11 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloud::sim::World;
+use cloud::{
+    presigned::{SERVER_ID, amz_date, signed_headers},
+    sim::World,
+};
 use domain::{
-    PoolId, TenantId, UserName, WorkloadId,
+    PoolId, Secret, TenantId, UserName, WorkloadId,
     api_key::{KeyKind, mint},
     identity::Member,
+    message::{Message, QueueName},
+    policy::MOST_RECEIVES,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
@@ -91,6 +96,34 @@ impl Bench {
             Some(function) => grants::watch(&function, &self.world, &self.embedded, work),
             None => work(),
         }
+    }
+
+    /// Lets a launcher work on messages about this job until one of them lies with the dead letters, as a queue's consumer does.
+    pub(crate) fn give_up(&self, id: &str) {
+        let id = id.parse().expect("an id");
+        let message = Message::Reconcile { tenant: TenantId::new(TENANT), workload: id };
+        block_on(self.plane.ports.queue.send(&message)).expect("a message");
+        for _ in 0..100 {
+            let Some(delivery) = self.world.receive(QueueName::Reconciles) else {
+                if self.world.dead_letters().is_empty() {
+                    self.pass(180)
+                } else {
+                    return;
+                }
+                continue;
+            };
+            let Message::Reconcile { tenant, workload } = &delivery.message else { continue };
+            let work = || block_on(launcher::reconcile(&self.plane, tenant, *workload));
+            let Err(error) = grants::watch("Reconciler", &self.world, &self.embedded, work) else {
+                self.world.acknowledge(&delivery);
+                continue;
+            };
+            if delivery.receives >= MOST_RECEIVES {
+                let last = || block_on(launcher::give_up(&self.plane, tenant, *workload, Some(&error)));
+                drop(grants::watch("Reconciler", &self.world, &self.embedded, last));
+            }
+        }
+        panic!("nothing is given up");
     }
 
     /// Asks as `key`'s holder, expects 200, and gives the body.
@@ -300,6 +333,19 @@ pub(crate) fn credentials(name: &str) -> Value {
         "aws_access_key_id": "ASIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "aws_session_token": format!("local:{name}")
     })
+}
+
+/// A presigned request of `name`'s that was signed at `at`, as a client writes it.
+pub(crate) fn presigned(name: &str, at: domain::Timestamp) -> cloud::Presigned {
+    cloud::Presigned {
+        access_key_id: Secret::new("ASIAIOSFODNN7EXAMPLE"),
+        region: "eu-central-1".into(),
+        date: amz_date(at),
+        security_token: Secret::new(format!("local:{name}")),
+        expires: 60,
+        signed_headers: signed_headers(SERVER_ID),
+        signature: Secret::new(Secret::new(format!("{name} at {at}")).hash().as_str()),
+    }
 }
 
 /// The smallest job: one A10G for an hour.

@@ -93,7 +93,7 @@ fn of_port(label: &str) -> &'static [(&'static str, &'static str)] {
             &[("sqs:GetQueueAttributes", "queue/doorbells"), ("sqs:GetQueueAttributes", "queue/reconciles")]
         }
         // Whoever logs in is asked about with their own credentials; GitHub is not AWS.
-        "identity.caller" | "people.keys_of" | "queue.send" => &[],
+        "identity.caller" | "identity.presigned_caller" | "people.keys_of" | "queue.send" => &[],
         other if other.starts_with("store.") => &[],
         other => panic!("{other}: say in tests/support/grants.rs which actions this method of a port needs"),
     }

@@ -124,7 +124,25 @@ fn operation(document: &Value, path: &str, method: &str, described: Value) -> Op
     }
 }
 
-/// The function that answers a request, by its method and path; none for pages and for what is no operation.
+/// The pages' paths: those that stand for themselves, and folders of which all that is below is one.
+fn pages() -> Vec<String> {
+    let pages = slipway::surfaces().into_iter().flat_map(|surface| surface.page_paths());
+    pages.map(|path| path.split("{*").next().unwrap_or_default().to_owned()).collect()
+}
+
+/// The pages, as if they were an operation; one of them stands for all.
+pub(crate) fn pages_operation() -> Operation {
+    Operation {
+        id: web::surface::PAGES.to_lowercase(),
+        method: Method::GET,
+        path: "/redoc".to_owned(),
+        caller: Caller::Public,
+        example: None,
+        described: Value::Null,
+    }
+}
+
+/// The function that answers a request, by its method and path; none for what is no operation.
 pub(crate) fn function_of(ask: &Ask) -> Option<String> {
     static ALL: OnceLock<Vec<(Method, Vec<String>, String)>> = OnceLock::new();
     let split =
@@ -134,6 +152,12 @@ pub(crate) fn function_of(ask: &Ask) -> Option<String> {
         operations().iter().map(of).collect()
     });
     let asked = split(&ask.path);
+    static PAGES: OnceLock<Vec<String>> = OnceLock::new();
+    let path = ask.path.split('?').next().unwrap_or_default();
+    let is_page = |page: &String| path == page || (page.ends_with('/') && path.starts_with(page));
+    if ask.method == Method::GET && PAGES.get_or_init(pages).iter().any(is_page) {
+        return Some(web::surface::PAGES.to_owned());
+    }
     let same = |template: &[String]| {
         let mut parts = template.iter().zip(&asked);
         template.len() == asked.len() && parts.all(|(part, given)| part == given || part.starts_with('{'))

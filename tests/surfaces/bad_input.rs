@@ -222,6 +222,7 @@ fn no_input_is_a_fault_of_ours_and_no_refusal_changes_anything() {
 fn refusals_echo_no_secret() {
     const CANARY: &str = "canary-7f3a";
     let secret = [
+        "presigned_url",
         "aws_access_key_id",
         "aws_secret_access_key",
         "aws_session_token",

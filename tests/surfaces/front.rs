@@ -66,7 +66,7 @@ fn t_k07_the_pages_load_nothing_from_elsewhere() {
     assert_eq!(foreign("@font-face{src:url(//fonts.example/a)} <a href=\"/docs\">"), ["//fonts.example/a"]);
     let bench = Bench::new();
     let moved = bench.send(Ask::get("/docs"));
-    assert_eq!((moved.status, moved.header("location")), (307, "/docs/"));
+    assert_eq!((moved.status, moved.header("location")), (307, "/docs/index.html"));
     for page in [
         "/docs/",
         "/docs/index.html",
@@ -88,6 +88,37 @@ fn t_k07_the_pages_load_nothing_from_elsewhere() {
     let initializer = bench.send(Ask::get("/docs/swagger-initializer.js")).text();
     assert!(initializer.contains("/openapi.json") && !initializer.contains("petstore"), "{initializer}");
     check(&bench, Ask::get("/docs/nothing.js"), 404, &json!({"detail": "Not Found"}));
+}
+
+/// On AWS each function answers its own paths alone, and the pages are one function's.
+#[test]
+fn the_pages_are_a_function() {
+    let bench = Bench::new();
+    let asked = |function: &str, path: &str| {
+        let surface = meta::surface().only(function).expect("a function of the surface");
+        let routes = web::serve::mount("0", vec![surface]);
+        let front = web::serve::Front { hosts: web::serve::Hosts::Loopback, cors_origins: Vec::new() };
+        let router = web::serve::router(bench.plane.clone(), routes, front);
+        futures::executor::block_on(crate::support::drive::answer(router, Ask::get(path)))
+    };
+    for (function, path, status) in [
+        ("Docs", "/docs", 307),
+        ("Docs", "/docs/index.html", 200),
+        ("Docs", "/docs/favicon-32x32.png", 200),
+        ("Docs", "/redoc", 200),
+        ("Docs", "/health", 404),
+        ("GetHealth", "/health", 200),
+        ("GetHealth", "/docs/index.html", 404),
+        ("GetHealth", "/redoc", 404),
+    ] {
+        assert_eq!(asked(function, path).status, status, "{function} {path}");
+    }
+    assert!(asked("Docs", "/docs/favicon-32x32.png").body.starts_with(b"\x89PNG"));
+    // What is no text goes through the gateway as a stream, byte by byte.
+    let streams = |function: &str| meta::surface().only(function).expect("a function").streams();
+    assert_eq!(["Docs", "GetHealth", "GetOpenapi"].map(streams), [true, false, false]);
+    assert!(meta::surface().only("Nothing").is_none() && auth::surface().only("Docs").is_none());
+    assert_eq!(meta::surface().function_names(), ["GetApiInfo", "GetHealth", "GetOpenapi", "Docs"]);
 }
 
 #[test]

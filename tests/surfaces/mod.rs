@@ -10,6 +10,7 @@ mod keys;
 mod login;
 mod once;
 mod output;
+mod poison;
 mod submit;
 mod sweep;
 

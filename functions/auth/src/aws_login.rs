@@ -1,18 +1,20 @@
 //! `POST /v1/auth/aws-login`
 
 use axum::{Json, extract::State};
-use cloud::{AwsCredentials, IdentityError};
+use cloud::{AwsCredentials, IdentityError, Presigned};
 use domain::{
     Secret, Timestamp,
     api_key::{KeyKind, mint, shown_prefix},
-    identity::Member,
+    identity::{AwsCaller, Member},
     job::Hours,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
-use web::{DetailRefusals, Error, Input, Plane, body::Plain};
+use web::{DetailRefusals, Error, Input, Plane, Problem, body::Plain};
 
-/// Temporary AWS credentials. They are used for one question to STS, and neither kept nor logged.
+/// Who is logging in, proved in exactly one of two ways: by a request that they have signed, which is safest because no key is sent; or by
+/// temporary AWS credentials, which are used for one question to STS, and neither kept nor logged.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -21,16 +23,83 @@ use web::{DetailRefusals, Error, Input, Plane, body::Plain};
     "aws_session_token": "local:jschmidt"
 }))]
 pub(crate) struct AwsLogin {
-    #[schema(value_type = String)]
-    aws_access_key_id: Secret,
-    #[schema(value_type = String)]
-    aws_secret_access_key: Secret,
-    #[schema(value_type = String)]
-    aws_session_token: Secret,
+    /// The presigned URL of `GetCallerIdentity` at the regional STS endpoint, with the header `x-slipway-server-id` (this API's host
+    /// name) signed, good for at most 60 seconds, and for one login. With it the other fields are left out.
+    #[schema(value_type = Option<String>)]
+    presigned_url: Option<Secret>,
+    /// Without `presigned_url`: the temporary key's id, `ASIA...`.
+    #[schema(value_type = Option<String>)]
+    aws_access_key_id: Option<Secret>,
+    /// Without `presigned_url`: the secret key.
+    #[schema(value_type = Option<String>)]
+    aws_secret_access_key: Option<Secret>,
+    /// Without `presigned_url`: the session token.
+    #[schema(value_type = Option<String>)]
+    aws_session_token: Option<Secret>,
 }
 
 impl Input for AwsLogin {
-    const SECRET: &'static [&'static str] = &["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+    const SECRET: &'static [&'static str] =
+        &["presigned_url", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+}
+
+/// What a login is proved with.
+enum Proof {
+    Signed(Presigned),
+    Lent(AwsCredentials),
+}
+
+impl AwsLogin {
+    /// Exactly one of the two ways.
+    fn proof(self) -> Result<Proof, Error> {
+        let lent = [&self.aws_access_key_id, &self.aws_secret_access_key, &self.aws_session_token];
+        if let Some(url) = &self.presigned_url {
+            if lent.into_iter().any(Option::is_some) {
+                return Err(Error::field(
+                    "presigned_url",
+                    "Give presigned_url or the three aws_ fields, not both",
+                    None,
+                ));
+            }
+            let read = Presigned::read(url).map_err(|none| Error::field("presigned_url", none.to_string(), None))?;
+            return Ok(Proof::Signed(read));
+        }
+        Ok(Proof::Lent(AwsCredentials {
+            access_key_id: needed("aws_access_key_id", self.aws_access_key_id)?,
+            secret_access_key: needed("aws_secret_access_key", self.aws_secret_access_key)?,
+            session_token: needed("aws_session_token", self.aws_session_token)?,
+        }))
+    }
+}
+
+/// A field that is there; else the refusal that a missing field always gets, which shows nothing of a body that is all secrets.
+fn needed(field: &'static str, given: Option<Secret>) -> Result<Secret, Error> {
+    given.ok_or_else(|| {
+        let loc = vec!["body".into(), field.into()];
+        Error::Invalid(vec![Problem { kind: "missing", loc, msg: "Field required".into(), input: Some(json!({})) }])
+    })
+}
+
+/// Whose proof this is.
+///
+/// A signed request is used up after STS has vouched for it, and before anything is given for it. Not earlier: then whoever sends
+/// nonsense could fill the table, and an outage of STS would cost its sender a request that nobody has used. Of two who come at once
+/// with the same request STS vouches for both; the table lets one of them through, whichever is written first.
+async fn caller_of(plane: &Plane, proof: Proof) -> Result<AwsCaller, Error> {
+    let refused = |error| match error {
+        IdentityError::Refused => Error::Unauthenticated("AWS does not know these credentials: get fresh ones", true),
+        IdentityError::Rejected(why) => Error::Unauthenticated(why.words(), true),
+        IdentityError::Unavailable => Error::Unavailable("AWS cannot be asked: try again", 5),
+    };
+    match proof {
+        Proof::Lent(credentials) => plane.ports.identity.caller(&credentials).await.map_err(refused),
+        Proof::Signed(presigned) => {
+            let caller = plane.ports.identity.presigned_caller(&presigned).await.map_err(refused)?;
+            let first = plane.store.use_login(&presigned.nonce(), plane.ports.clock.now()).await?;
+            let used = Error::Unauthenticated("The presigned request was used before: sign a fresh one", true);
+            if first { Ok(caller) } else { Err(used) }
+        }
+    }
 }
 
 /// A key, shown this once.
@@ -60,15 +129,7 @@ pub(crate) async fn aws_login(
     State(plane): State<Plane>,
     Plain(login): Plain<AwsLogin>,
 ) -> Result<Json<LoggedIn>, Error> {
-    let credentials = AwsCredentials {
-        access_key_id: login.aws_access_key_id,
-        secret_access_key: login.aws_secret_access_key,
-        session_token: login.aws_session_token,
-    };
-    let caller = plane.ports.identity.caller(&credentials).await.map_err(|error| match error {
-        IdentityError::Refused => Error::Unauthenticated("AWS does not know these credentials: get fresh ones", true),
-        IdentityError::Unavailable => Error::Unavailable("AWS cannot be asked: try again", 5),
-    })?;
+    let caller = caller_of(&plane, login.proof()?).await?;
     let secrets = plane.settings.secrets.current().await?;
     let admitted = secrets.login.admit(&caller);
     let (tenant, user) =

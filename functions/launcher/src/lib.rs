@@ -165,6 +165,33 @@ pub async fn reconcile(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Resu
     }
 }
 
+/// A reconcile message failed for the last time, with `error`, or with none where the worker died: its workload is failed rather than left
+/// waiting for a message that nobody takes any more. One that is gone, or is ending, is left as it is.
+///
+/// # Errors
+/// When it could not be failed. The message is given up all the same, and the sweep sends another.
+pub async fn give_up(
+    plane: &Plane,
+    tenant: &TenantId,
+    id: WorkloadId,
+    error: Option<&WorkError>,
+) -> Result<(), WorkError> {
+    let passing = error.is_some_and(WorkError::is_passing);
+    plane
+        .decide((tenant, id), |workload, now| async move {
+            let Some(change) = workload.and_then(|workload| workload.give_up(passing, now)) else {
+                return Ok((None, ()));
+            };
+            let message = match change.workload.state {
+                // It waited, and so has nothing that is to be ended.
+                State::Ended => change.workload.doorbell(),
+                _ => change.workload.reconcile(),
+            };
+            Ok((Some(Write::of(change.sending(plane.ports.ids.message(now), vec![message]))), ()))
+        })
+        .await
+}
+
 /// The workload, if it is still there.
 async fn present(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<Workload, StepError> {
     plane.store.workload(tenant, id).await?.ok_or_else(StepError::gone)

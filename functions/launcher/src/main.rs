@@ -2,15 +2,10 @@
 
 use domain::message::Message;
 use runtime::{Failure, Worker};
+use store::{Plane, WorkError};
 
 fn main() -> std::process::ExitCode {
-    let mut worker = Worker::new().with(fleets::outside).consume("Reconciler", |plane, message| async move {
-        let Message::Reconcile { tenant, workload } = message else {
-            return Err(Failure::new("Queue.Message", "nothing to reconcile"));
-        };
-        let done = launcher::reconcile(&plane, &tenant, workload).await;
-        done.map_err(|error| Failure::new("Reconcile.Failed", error))
-    });
+    let mut worker = Worker::new().with(fleets::outside).consume("Reconciler", reconcile, give_up);
     for (function, step) in launcher::FUNCTIONS {
         worker = worker.step(function, move |plane, input| async move {
             let done = launcher::step(&plane, step, input).await;
@@ -18,4 +13,22 @@ fn main() -> std::process::ExitCode {
         });
     }
     worker.run()
+}
+
+async fn reconcile(plane: Plane, message: Message) -> Result<(), WorkError> {
+    match message {
+        Message::Reconcile { tenant, workload } => launcher::reconcile(&plane, &tenant, workload).await,
+        // The consumer has compared the message with its queue.
+        Message::Doorbell { pool } => {
+            tracing::error!(%pool, "a doorbell in the reconciler's queue is dropped");
+            Ok(())
+        }
+    }
+}
+
+async fn give_up(plane: Plane, message: Message, error: Option<WorkError>) -> Result<(), WorkError> {
+    match message {
+        Message::Reconcile { tenant, workload } => launcher::give_up(&plane, &tenant, workload, error.as_ref()).await,
+        Message::Doorbell { .. } => Ok(()),
+    }
 }

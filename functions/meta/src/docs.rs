@@ -18,9 +18,10 @@ pub(crate) async fn get_openapi(Extension(Document(document)): Extension<Documen
     ([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
-/// Swagger UI's files are named relatively, so its page has to lie in a folder.
+/// Swagger UI's files are named relatively, so its page has to lie in a folder; and by its name there, because a gateway may take a path that
+/// ends with a slash for the one without.
 pub(crate) async fn swagger_index() -> Redirect {
-    Redirect::temporary("/docs/")
+    Redirect::temporary("/docs/index.html")
 }
 
 /// Nothing but our own files: Swagger UI writes styles into its page, and draws with data images.

@@ -1,7 +1,9 @@
 //! Who AWS credentials belong to, on a machine where nobody asks AWS: whoever can reach loopback may log in.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use cloud::{AwsCredentials, Identity, IdentityError};
+use cloud::{AwsCredentials, Clock, Identity, IdentityError, Presigned};
 use domain::identity::AwsCaller;
 
 use crate::settings::{LOCAL_ACCOUNT, LOCAL_ROLE};
@@ -9,17 +11,18 @@ use crate::settings::{LOCAL_ACCOUNT, LOCAL_ROLE};
 /// The longest session token that is read.
 const LONGEST_TOKEN: usize = 8 * 1024;
 
-/// Vouches for any well-formed key pair, or for none.
-#[derive(Clone, Copy, Debug)]
+/// Vouches for any well-formed key pair or presigned request, or for none.
+#[derive(Clone)]
 pub(crate) struct LocalIdentity {
     open: bool,
+    clock: Arc<dyn Clock>,
 }
 
 impl LocalIdentity {
-    /// `open` where only this machine's own programs can ask; else every key pair is refused.
+    /// `open` where only this machine's own programs can ask; else everybody is refused.
     #[must_use]
-    pub(crate) const fn new(open: bool) -> Self {
-        Self { open }
+    pub(crate) const fn new(open: bool, clock: Arc<dyn Clock>) -> Self {
+        Self { open, clock }
     }
 }
 
@@ -28,6 +31,13 @@ impl Identity for LocalIdentity {
     async fn caller(&self, credentials: &AwsCredentials) -> Result<AwsCaller, IdentityError> {
         let caller = self.open.then(|| caller(credentials)).flatten();
         caller.ok_or(IdentityError::Refused)
+    }
+
+    async fn presigned_caller(&self, presigned: &Presigned) -> Result<AwsCaller, IdentityError> {
+        if !self.open {
+            return Err(IdentityError::Refused);
+        }
+        self.caller(&presigned.unverified(self.clock.now())?).await
     }
 }
 
@@ -56,6 +66,10 @@ fn session_name(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use cloud::{
+        Rejected, SystemClock,
+        presigned::{SERVER_ID, amz_date, signed_headers},
+    };
     use domain::Secret;
 
     use super::*;
@@ -66,7 +80,7 @@ mod tests {
     async fn ask(open: bool, parts: [&str; 3]) -> Result<String, IdentityError> {
         let [access_key_id, secret_access_key, session_token] = parts.map(Secret::new);
         let credentials = AwsCredentials { access_key_id, secret_access_key, session_token };
-        LocalIdentity::new(open).caller(&credentials).await.map(|caller| caller.arn)
+        LocalIdentity::new(open, Arc::new(SystemClock)).caller(&credentials).await.map(|caller| caller.arn)
     }
 
     #[tokio::test]
@@ -112,5 +126,31 @@ mod tests {
             assert_eq!(ask(true, parts).await, Err(IdentityError::Refused), "{parts:?}");
         }
         assert_eq!(ask(false, [ID, "secret", "token"]).await, Err(IdentityError::Refused));
+    }
+
+    #[tokio::test]
+    async fn a_presigned_request_is_whose_its_token_says() {
+        let session = |arn: &str| arn.rsplit('/').next().unwrap().to_owned();
+        let late = IdentityError::Rejected(Rejected::Date);
+        for (open, token, age, expected) in [
+            (true, "local:ana", 0, Ok("ana")),
+            (true, "token", 0, Ok("local")),
+            (true, "local:a/b", 0, Err(IdentityError::Refused)),
+            (true, "local:ana", 90, Err(late)),
+            (false, "local:ana", 0, Err(IdentityError::Refused)),
+        ] {
+            let presigned = Presigned {
+                access_key_id: Secret::new(ID),
+                region: "eu-central-1".into(),
+                date: amz_date(SystemClock.now().minus(std::time::Duration::from_secs(age))),
+                security_token: Secret::new(token),
+                expires: 60,
+                signed_headers: signed_headers(SERVER_ID),
+                signature: Secret::new("a".repeat(64)),
+            };
+            let identity = LocalIdentity::new(open, Arc::new(SystemClock));
+            let caller = identity.presigned_caller(&presigned).await.map(|caller| session(&caller.arn));
+            assert_eq!(caller, expected.map(str::to_owned), "{token} {age}");
+        }
     }
 }

@@ -16,12 +16,15 @@ use domain::message::{Message, QueueName};
 use store::{Store, StoreError, WorkError, mailbox::Letter};
 use tokio::sync::Notify;
 
-use schedule::{Next, Schedule, Work, is_alarming};
+use schedule::{Next, Schedule, Work, is_dead};
 
 /// Does what a message asks for.
 #[async_trait]
 pub(crate) trait Consumer: Send + Sync + 'static {
     async fn consume(&self, message: Message) -> Result<(), WorkError>;
+
+    /// Does what is left to do when a message failed for the last time, with this error unless the consumer died.
+    async fn give_up(&self, message: Message, error: Option<WorkError>) -> Result<(), WorkError>;
 }
 
 /// The queues; a clone is the same queues.
@@ -88,17 +91,16 @@ impl Inner {
         let Some(message) = work.letters.first().map(|letter| letter.message.clone()) else { return };
         // In a task of its own, so that a panic is a failure of this message and not of the queue.
         let worked = tokio::spawn({
-            let message = message.clone();
+            let (message, consumer) = (message.clone(), Arc::clone(&consumer));
             async move { consumer.consume(message).await }
         });
-        let failure = match worked.await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(died) => Some(died.to_string()),
-        };
-        match failure {
-            None => self.acknowledge(&work).await,
-            Some(error) => self.count(&work, &message, &error).await,
+        match worked.await {
+            Ok(Ok(())) => self.acknowledge(&work).await,
+            Ok(Err(error)) => {
+                let words = error.to_string();
+                self.count(&work, message, (&words, Some(error)), &*consumer).await;
+            }
+            Err(died) => self.count(&work, message, (&died.to_string(), None), &*consumer).await,
         }
         self.changed.notify_one();
     }
@@ -113,17 +115,34 @@ impl Inner {
         self.schedule().done(work);
     }
 
-    async fn count(&self, work: &Work, message: &Message, error: &str) {
-        let again = self.schedule().failed(work, self.clock.now());
-        let failures = again.iter().map(|letter| letter.failures).max();
-        if is_alarming(&again) {
-            tracing::error!(?message, failures, error, "queue.work_keeps_failing");
-        } else {
-            tracing::warn!(?message, failures, error, "queue.work_failed");
-        }
+    /// Counts a failure. Messages that were tried often enough are given up, as SQS does it.
+    async fn count(
+        &self,
+        work: &Work,
+        message: Message,
+        (words, error): (&str, Option<WorkError>),
+        consumer: &dyn Consumer,
+    ) {
+        let failed = self.schedule().failed(work, self.clock.now());
+        let failures = failed.iter().map(|letter| letter.failures).max();
+        let (dead, again) = failed.into_iter().partition::<Vec<_>, _>(is_dead);
         for letter in again {
             if let Err(error) = self.store.enqueue(&letter).await {
                 tracing::error!(id = letter.id, %error, "queue.failure_not_counted");
+            }
+        }
+        if dead.is_empty() {
+            tracing::warn!(?message, failures, error = words, "queue.work_failed");
+            return;
+        }
+        tracing::error!(?message, failures, error = words, "queue.message_given_up");
+        if let Err(error) = consumer.give_up(message, error).await {
+            tracing::error!(%error, "queue.not_given_up");
+        }
+        for letter in dead {
+            if let Err(error) = self.store.bury(&letter, self.clock.now()).await {
+                // It stays in its queue, and is tried once more in the next life.
+                tracing::error!(id = letter.id, %error, "queue.message_not_buried");
             }
         }
     }
@@ -148,13 +167,13 @@ impl Queue for LocalQueue {
 #[cfg(test)]
 mod tests {
     use cloud::{OsIds, SystemClock};
-    use domain::PoolId;
+    use domain::{PoolId, policy::MOST_RECEIVES};
     use store::embedded::Embedded;
     use tokio::sync::mpsc;
 
     use super::*;
 
-    /// Tells of each message; fails or panics on the first delivery of some.
+    /// Tells of each message, and of each that is given up; fails or panics on the first delivery of some, and on every one of others.
     struct Probe {
         seen: mpsc::UnboundedSender<String>,
         first: Mutex<Vec<String>>,
@@ -174,8 +193,16 @@ mod tests {
             match pool.as_str() {
                 "fails" if first => Err(PortError::Throttled.into()),
                 "panics" if first => panic!("as it was told to"),
+                "poison" => Err(PortError::Throttled.into()),
+                "poison-panics" => panic!("as it was told to"),
                 _ => Ok(()),
             }
+        }
+
+        async fn give_up(&self, message: Message, error: Option<WorkError>) -> Result<(), WorkError> {
+            let how = if error.is_some() { "failed" } else { "died" };
+            self.seen.send(format!("{} {how}", message.group())).unwrap();
+            Ok(())
         }
     }
 
@@ -226,5 +253,35 @@ mod tests {
         queue.send(&bell("works")).await.unwrap();
         assert!(seen.try_recv().is_err());
         assert_eq!(store.letters(QueueName::Doorbells).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_fails_for_the_last_time_is_given_up_and_kept_with_the_dead() {
+        for (pool, failures, told) in [
+            ("works", MOST_RECEIVES - 1, vec!["works"]),
+            ("poison", MOST_RECEIVES - 2, vec!["poison"]),
+            ("poison", MOST_RECEIVES - 1, vec!["poison", "poison failed"]),
+            ("poison-panics", MOST_RECEIVES - 1, vec!["poison-panics", "poison-panics died"]),
+        ] {
+            let store = store().await;
+            let letter = Letter { id: "1".into(), message: bell(pool), failures };
+            store.enqueue(&letter).await.unwrap();
+            let (tell, mut seen) = mpsc::unbounded_channel();
+            let queue = open(&store).await;
+            let probe = Arc::new(Probe { seen: tell, first: Mutex::default() });
+            let Next::Work(work) = queue.0.schedule().next(queue.0.clock.now()) else { panic!("work") };
+            Arc::clone(&queue.0).work(work, probe).await;
+            let heard = std::iter::from_fn(|| seen.try_recv().ok()).collect::<Vec<_>>();
+            assert_eq!(heard, told, "{pool} {failures}");
+            let dead = told.len() == 2;
+            let counted = Letter { failures: failures + 1, ..letter };
+            let (waiting, buried) = match (pool, dead) {
+                ("works", _) => (vec![], vec![]),
+                (_, true) => (vec![], vec![counted]),
+                (_, false) => (vec![counted], vec![]),
+            };
+            assert_eq!(store.letters(QueueName::Doorbells).await.unwrap(), waiting, "{pool} {failures}");
+            assert_eq!(store.dead_letters(QueueName::Doorbells).await.unwrap(), buried, "{pool} {failures}");
+        }
     }
 }

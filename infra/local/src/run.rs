@@ -81,6 +81,7 @@ impl Local {
         let queue = LocalQueue::open(store.clone(), Arc::clone(&clock), Arc::clone(&ids)).await?;
         let launches = LocalLaunches::new(store.clone(), Arc::clone(&clock), Arc::clone(&ids), &launcher::HANDLERS)?;
         let fleet_settings = fleet_settings(&settings, &data, &specs, address)?;
+        let identity = LocalIdentity::new(!settings.is_wide(), Arc::clone(&clock));
         let sender = Arc::new(queue.clone()) as Arc<dyn Queue>;
         let fleet = LocalFleet::open(fleet_settings, Arc::clone(&clock), Arc::clone(&sender))?;
         let ports = Ports {
@@ -89,7 +90,7 @@ impl Local {
             queue: sender,
             launches: Arc::new(launches.clone()),
             fleet: Arc::new(fleet.clone()),
-            identity: Arc::new(LocalIdentity::new(!settings.is_wide())),
+            identity: Arc::new(identity),
             vault: Arc::new(vault),
             people: Arc::new(GithubKeys::new(&settings.github_url)?),
         };

@@ -36,6 +36,16 @@ impl Consumer for Workers {
             Message::Reconcile { tenant, workload } => launcher::reconcile(&self.plane, &tenant, workload).await,
         }
     }
+
+    async fn give_up(&self, message: Message, error: Option<WorkError>) -> Result<(), WorkError> {
+        match message {
+            // It is about no job, and so fails none: while somebody waits in the pool, the sweep rings again.
+            Message::Doorbell { .. } => Ok(()),
+            Message::Reconcile { tenant, workload } => {
+                launcher::give_up(&self.plane, &tenant, workload, error.as_ref()).await
+            }
+        }
+    }
 }
 
 #[async_trait]

@@ -6,10 +6,13 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use cloud::AwsCredentials;
+use cloud::{
+    AwsCredentials,
+    presigned::{Query, amz_date},
+};
 use domain::{Secret, Timestamp};
 
-use crate::signing::{CannotSign, Query, amz_date, signature, sts_host};
+use crate::signing::{CannotSign, signature};
 
 /// The header that says for which cluster a request was signed.
 const CLUSTER: &str = "x-k8s-aws-id";
@@ -42,18 +45,17 @@ pub fn eks_token(
 ) -> Result<EksToken, CannotSign> {
     let signature = signature(credentials, region, (CLUSTER, cluster), now, EXPIRES)?;
     let query = Query {
-        access_key_id: credentials.access_key_id.reveal(),
+        access_key_id: &credentials.access_key_id,
         region,
         date: &amz_date(now),
         expires: EXPIRES.as_secs(),
-        security_token: credentials.session_token.reveal(),
+        security_token: &credentials.session_token,
         header: CLUSTER,
-        signature: signature.reveal(),
+        signature: &signature,
     };
-    let url = Secret::new(format!("https://{}/?{}", sts_host(region), query.text().reveal()));
     let signed_at = Timestamp::from_millis(now.seconds() * 1000);
     Ok(EksToken {
-        text: Secret::new(format!("k8s-aws-v1.{}", URL_SAFE_NO_PAD.encode(url.reveal()))),
+        text: Secret::new(format!("k8s-aws-v1.{}", URL_SAFE_NO_PAD.encode(query.url().reveal()))),
         good_until: signed_at.plus(EXPIRES),
     })
 }

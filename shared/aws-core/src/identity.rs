@@ -13,15 +13,17 @@ use aws_smithy_runtime_api::client::{
     orchestrator::HttpRequest,
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
-use cloud::{AwsCredentials, Clock, Identity, IdentityError};
+use cloud::{
+    AwsCredentials, Clock, Identity, IdentityError, LoginRules, Presigned,
+    presigned::{Rebuilt, SERVER_ID, is_key_id},
+};
 use domain::identity::AwsCaller;
 use futures::future::{Either, select};
 use serde::Deserialize;
 
 use crate::{
-    LoginRules, Presigned, Sdk,
+    Sdk,
     errors::{code, quietly, words},
-    presigned::{Rebuilt, SERVER_ID, is_key_id},
     sdk::{CONNECT_TIMEOUT, sdk_credentials},
 };
 
@@ -57,16 +59,21 @@ fn refused(code: Option<&str>, why: &str) -> IdentityError {
     IdentityError::Unavailable
 }
 
-/// `GetCallerIdentity` at the regional STS endpoint, signed with the caller's own credentials and nothing of ours.
+/// `GetCallerIdentity` at a regional STS endpoint, signed by the caller and with nothing of ours: with credentials that they lend for one
+/// question, or by themselves.
 pub struct StsIdentity {
     config: Builder,
-    temporary_only: bool,
+    connector: SharedHttpConnector,
+    rules: LoginRules,
+    clock: Arc<dyn Clock>,
+    endpoint: Option<String>,
 }
 
 impl StsIdentity {
-    /// Asks the STS of the SDK's region. With `temporary_only`, the keys of IAM users (`AKIA...`) are refused without asking.
+    /// Asks with lent credentials the STS of the SDK's region; with presigned requests that of any region which `rules` allow, over
+    /// `connector` ([`Sdk::connector`]); or the emulator that the SDK was told of.
     #[must_use]
-    pub fn new(sdk: &Sdk, temporary_only: bool) -> Self {
+    pub fn new(sdk: &Sdk, connector: SharedHttpConnector, rules: LoginRules) -> Self {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ANSWER_TIMEOUT).build();
         let mut nobodys = sdk.config().clone().into_builder();
@@ -74,44 +81,34 @@ impl StsIdentity {
         let config = Builder::from(&nobodys.build())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(timeouts);
-        Self { config, temporary_only }
+        let endpoint = sdk.environment().endpoint.clone();
+        Self { config, connector, rules, clock: sdk.clock().clone(), endpoint }
     }
-}
 
-#[async_trait]
-impl Identity for StsIdentity {
-    async fn caller(&self, credentials: &AwsCredentials) -> Result<AwsCaller, IdentityError> {
-        if !is_key_id(credentials.access_key_id.reveal(), self.temporary_only) {
-            return Err(IdentityError::Refused);
-        }
-        // A client of its own: when this call is over nothing holds the credentials, and what held them has wiped its copy.
-        let theirs = SharedCredentialsProvider::new(sdk_credentials(credentials));
-        let client = Client::from_conf(self.config.clone().credentials_provider(theirs).build());
-        let answer = quietly(client.get_caller_identity().send()).await;
-        let answer = answer.map_err(|error| refused(code(&error), &words(&error)))?;
-        match (answer.account, answer.arn) {
-            (Some(account), Some(arn)) => Ok(AwsCaller { account, arn }),
-            _ => Err(IdentityError::Unavailable),
+    fn request(&self, rebuilt: &Rebuilt) -> Option<HttpRequest> {
+        let base = self.endpoint.clone().unwrap_or_else(|| format!("https://{}", rebuilt.host));
+        let request = http::Request::get(format!("{}/?{}", base.trim_end_matches('/'), rebuilt.query.reveal()))
+            .header("host", &rebuilt.host)
+            .header("accept", "application/json")
+            .header(SERVER_ID, &rebuilt.server_id)
+            .body(SdkBody::empty());
+        HttpRequest::try_from(request.ok()?).ok()
+    }
+
+    /// One try: the status and the body; `None` when there was no answer.
+    async fn ask(&self, rebuilt: &Rebuilt) -> Option<(u16, Vec<u8>)> {
+        let request = self.request(rebuilt)?;
+        let answer = quietly(async {
+            let response = self.connector.call(request).await.ok()?;
+            let status = response.status().as_u16();
+            let body = ByteStream::new(response.into_body()).collect().await.ok()?;
+            Some((status, body.to_vec()))
+        });
+        match select(Box::pin(answer), self.clock.sleep(ANSWER_TIMEOUT)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(((), _)) => None,
         }
     }
-}
-
-/// The identity service, asked with a request that its caller has signed.
-#[async_trait]
-pub trait PresignedIdentity: Send + Sync {
-    /// Whose request this is. That it comes for the first time is for whoever asks to see: [`Presigned::nonce`].
-    ///
-    /// # Errors
-    /// When it is nobody's, is too old, or was signed for somebody else; or when the service cannot be asked.
-    async fn presigned_caller(&self, presigned: &Presigned) -> Result<AwsCaller, IdentityError>;
-}
-
-/// STS, asked with rebuilt requests.
-pub struct StsPresigned {
-    connector: SharedHttpConnector,
-    rules: LoginRules,
-    clock: Arc<dyn Clock>,
-    endpoint: Option<String>,
 }
 
 /// What STS answers where JSON is asked for.
@@ -148,47 +145,25 @@ struct RefusedCode {
     code: String,
 }
 
-impl StsPresigned {
-    /// Asks over `connector` ([`Sdk::connector`]), or the emulator that the SDK was told of.
-    #[must_use]
-    pub fn new(sdk: &Sdk, connector: SharedHttpConnector, rules: LoginRules) -> Self {
-        let endpoint = sdk.environment().endpoint.clone();
-        Self { connector, rules, clock: sdk.clock().clone(), endpoint }
-    }
-
-    fn request(&self, rebuilt: &Rebuilt) -> Option<HttpRequest> {
-        let base = self.endpoint.clone().unwrap_or_else(|| format!("https://{}", rebuilt.host));
-        let request = http::Request::get(format!("{}/?{}", base.trim_end_matches('/'), rebuilt.query.reveal()))
-            .header("host", &rebuilt.host)
-            .header("accept", "application/json")
-            .header(SERVER_ID, &rebuilt.server_id)
-            .body(SdkBody::empty());
-        HttpRequest::try_from(request.ok()?).ok()
-    }
-
-    /// One try: the status and the body; `None` when there was no answer.
-    async fn ask(&self, rebuilt: &Rebuilt) -> Option<(u16, Vec<u8>)> {
-        let request = self.request(rebuilt)?;
-        let answer = quietly(async {
-            let response = self.connector.call(request).await.ok()?;
-            let status = response.status().as_u16();
-            let body = ByteStream::new(response.into_body()).collect().await.ok()?;
-            Some((status, body.to_vec()))
-        });
-        match select(Box::pin(answer), self.clock.sleep(ANSWER_TIMEOUT)).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right(((), _)) => None,
+#[async_trait]
+impl Identity for StsIdentity {
+    async fn caller(&self, credentials: &AwsCredentials) -> Result<AwsCaller, IdentityError> {
+        if !is_key_id(credentials.access_key_id.reveal(), self.rules.temporary_only) {
+            return Err(IdentityError::Refused);
+        }
+        // A client of its own: when this call is over nothing holds the credentials, and what held them has wiped its copy.
+        let theirs = SharedCredentialsProvider::new(sdk_credentials(credentials));
+        let client = Client::from_conf(self.config.clone().credentials_provider(theirs).build());
+        let answer = quietly(client.get_caller_identity().send()).await;
+        let answer = answer.map_err(|error| refused(code(&error), &words(&error)))?;
+        match (answer.account, answer.arn) {
+            (Some(account), Some(arn)) => Ok(AwsCaller { account, arn }),
+            _ => Err(IdentityError::Unavailable),
         }
     }
-}
 
-#[async_trait]
-impl PresignedIdentity for StsPresigned {
     async fn presigned_caller(&self, presigned: &Presigned) -> Result<AwsCaller, IdentityError> {
-        let rebuilt = presigned.rebuild(&self.rules, self.clock.now()).map_err(|rejected| {
-            tracing::info!(%rejected, "login.presigned_rejected");
-            IdentityError::Refused
-        })?;
+        let rebuilt = presigned.rebuild(&self.rules, self.clock.now())?;
         let mut answer = None;
         for _ in 0..ATTEMPTS {
             answer = self.ask(&rebuilt).await;

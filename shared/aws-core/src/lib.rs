@@ -12,7 +12,6 @@ pub mod eks_token;
 pub mod errors;
 pub mod identity;
 pub mod launches;
-pub mod presigned;
 pub mod queue;
 #[cfg(any(test, feature = "replay"))]
 pub mod replay;
@@ -28,9 +27,8 @@ mod tests;
 pub use chain::{Chain, NoCredentials};
 pub use eks_token::{EksToken, eks_token};
 pub use errors::port_error;
-pub use identity::{PresignedIdentity, StsIdentity, StsPresigned};
+pub use identity::StsIdentity;
 pub use launches::StateMachine;
-pub use presigned::{LoginRules, Presigned, Rejected};
 pub use queue::SqsQueue;
 pub use sdk::{Environment, Sdk, client_config};
 pub use secrets::{ReadSecrets, ServiceSecret, ServiceSecrets};

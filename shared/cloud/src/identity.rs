@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 use domain::{Secret, identity::AwsCaller};
 
+use crate::{Presigned, Rejected};
+
 /// The three parts of temporary AWS credentials. They are used for one question and then forgotten.
 #[derive(Clone, Debug)]
 pub struct AwsCredentials {
@@ -14,12 +16,15 @@ pub struct AwsCredentials {
     pub session_token: Secret,
 }
 
-/// The identity service did not vouch for the credentials.
+/// The identity service did not vouch for the credentials, or for the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// They are nobody's: wrong, expired or malformed.
     #[error("the credentials were refused")]
     Refused,
+    /// It was not asked, because the request cannot be right.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
     /// It could not be asked.
     #[error("the identity service is unavailable")]
     Unavailable,
@@ -33,4 +38,11 @@ pub trait Identity: Send + Sync {
     /// # Errors
     /// When they are nobody's, or the service cannot be asked.
     async fn caller(&self, credentials: &AwsCredentials) -> Result<AwsCaller, IdentityError>;
+
+    /// Whose presigned request this is. It says so as often as it is asked: that a request is used once is for whoever asks to see
+    /// ([`Presigned::nonce`]).
+    ///
+    /// # Errors
+    /// When it is nobody's, too old, or signed for another server; or when the service cannot be asked.
+    async fn presigned_caller(&self, presigned: &Presigned) -> Result<AwsCaller, IdentityError>;
 }

@@ -13,6 +13,7 @@ pub mod identity;
 pub mod ids;
 pub mod launches;
 pub mod people;
+pub mod presigned;
 pub mod queue;
 pub mod secrets;
 #[cfg(feature = "sim")]
@@ -31,6 +32,7 @@ pub use identity::{AwsCredentials, Identity, IdentityError};
 pub use ids::{Ids, OsIds};
 pub use launches::{Launches, TaskToken};
 pub use people::{People, PeopleError};
+pub use presigned::{LoginRules, NotPresigned, Presigned, Rejected};
 pub use queue::Queue;
 pub use secrets::{FixedSecrets, InstallationSecrets, Secrets};
 pub use vault::{KeyVault, SealContext, Vault, VaultError};

@@ -77,6 +77,16 @@ pub const WARNINGS: [u32; 3] = [30, 15, 5];
 /// How long an answer to an idempotent request is kept.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 
+/// How often a message is tried before it is put with the dead letters. AWS's queues and the local ones do it alike.
+pub const MOST_RECEIVES: u32 = 5;
+
+/// How long a dead letter is kept for somebody to look at: as long as SQS can.
+pub const DEAD_LETTER_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// How long a presigned login is remembered after its use. It is good for at most two minutes by any one clock (its date may be a minute
+/// ahead, and it lives for a minute); the rest is for clocks that differ.
+pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
+
 /// How long a key that is over is still known as one, so that its holder is told so.
 pub const DEAD_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
 

@@ -23,6 +23,12 @@ pub struct Config {
     pub secret: String,
     /// What the edge adds to each request: `ORIGIN_SECRET_ID`.
     pub origin_secret: String,
+    /// Where clients and agents reach this plane: `PLANE_URL`.
+    pub plane_url: String,
+    /// The host name in it: presigned logins are signed for it.
+    pub host: String,
+    /// Whether the keys of IAM users, which live for years, may log in: `LOGIN_LONG_LIVED_KEYS`, `true` or `false`.
+    pub long_lived_keys: bool,
     /// Web pages that may call: `CORS_ORIGINS`, comma-separated.
     pub cors_origins: Vec<String>,
     /// Limits, as JSON: `POLICY`; the defaults where it is empty.
@@ -61,6 +67,8 @@ impl Config {
         let queue = |queue: QueueName| Ok((queue, needed(&format!("{}_URL", queue.name().to_ascii_uppercase()))?));
         let policy = optional("POLICY").map(|text| serde_json::from_str(&text)).transpose();
         let pools = optional("POOLS").map(|text| serde_json::from_str(&text)).transpose();
+        let long_lived = optional("LOGIN_LONG_LIVED_KEYS").map_or(Ok(false), |text| text.parse());
+        let plane_url = needed("PLANE_URL")?;
         let origins = optional("CORS_ORIGINS").unwrap_or_default();
         Ok(Self {
             aws: Environment::read(&variable).map_err(|missing| ConfigError::Missing(missing.to_string()))?,
@@ -70,6 +78,10 @@ impl Config {
             key: needed("KMS_KEY_ID")?,
             secret: needed("SERVICE_SECRET_ID")?,
             origin_secret: needed("ORIGIN_SECRET_ID")?,
+            host: host_of(&plane_url)?,
+            plane_url,
+            long_lived_keys: long_lived
+                .map_err(|_other| ConfigError::Wrong("LOGIN_LONG_LIVED_KEYS", "give true or false".to_owned()))?,
             cors_origins: origins
                 .split(',')
                 .map(str::trim)
@@ -82,11 +94,18 @@ impl Config {
     }
 }
 
+/// The host name in the plane's address, in lower case as clients' libraries write it.
+fn host_of(url: &str) -> Result<String, ConfigError> {
+    let read = url.parse::<http::Uri>().ok().filter(|read| read.scheme_str() == Some("https"));
+    let host = read.as_ref().and_then(http::Uri::host).map(str::to_ascii_lowercase);
+    host.ok_or_else(|| ConfigError::Wrong("PLANE_URL", "give an address such as https://gpus.example.com".to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SET: [(&str, &str); 11] = [
+    const SET: [(&str, &str); 12] = [
         ("AWS_REGION", "eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -97,6 +116,7 @@ mod tests {
         ("KMS_KEY_ID", "key"),
         ("SERVICE_SECRET_ID", "secret"),
         ("ORIGIN_SECRET_ID", "origin"),
+        ("PLANE_URL", "https://GPUs.example.com/prod"),
         ("POOLS", r#"[{"id": "ec2/a10g", "gpu": "a10g", "max_per_node": 8}]"#),
     ];
 
@@ -115,10 +135,25 @@ mod tests {
             assert!(error.contains(name), "{error}");
             assert_eq!(read((name, Some(""))).unwrap_err().to_string(), error);
         }
-        for (name, wrong) in
-            [("POOLS", "{}"), ("POOLS", r#"[{"id": "x", "gpu": "abacus", "max_per_node": 1}]"#), ("POLICY", "[]")]
-        {
+        for (name, wrong) in [
+            ("POOLS", "{}"),
+            ("POOLS", r#"[{"id": "x", "gpu": "abacus", "max_per_node": 1}]"#),
+            ("POLICY", "[]"),
+            ("PLANE_URL", "gpus.example.com"),
+            ("PLANE_URL", "http://gpus.example.com"),
+            ("PLANE_URL", "https://"),
+            ("LOGIN_LONG_LIVED_KEYS", "yes"),
+        ] {
             assert!(matches!(read((name, Some(wrong))), Err(ConfigError::Wrong(named, _)) if named == name), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn logins_are_for_the_planes_host_and_temporary_keys() {
+        assert_eq!(read(("POLICY", None)).unwrap().host, "gpus.example.com");
+        for (said, long_lived) in [(None, false), (Some("false"), false), (Some("true"), true)] {
+            let config = read(("LOGIN_LONG_LIVED_KEYS", said)).unwrap();
+            assert_eq!(config.long_lived_keys, long_lived, "{said:?}");
         }
     }
 }

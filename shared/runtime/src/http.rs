@@ -41,8 +41,7 @@ fn pick(surface: Surface, handler: Option<String>) -> Result<(String, Surface), 
     match handler.filter(|handler| !handler.is_empty() && handler != "bootstrap") {
         None => Ok((surface.name().to_owned(), surface)),
         Some(handler) => {
-            let ids = surface.operation_ids();
-            let known = ids.iter().map(|id| web::surface::function_name(id)).collect::<Vec<_>>().join(", ");
+            let known = surface.function_names().join(", ");
             match surface.only(&handler) {
                 Some(surface) => Ok((handler, surface)),
                 None => Err(StartError::UnknownHandler(handler, known)),

@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
-use cloud::{Absent, Clock, Fleet, Ids, OsIds, People, Ports, SystemClock};
+use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, SystemClock};
 use store::{Plane, Settings, Store};
 
 use crate::{Config, StartError};
@@ -40,7 +40,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         queue: Arc::new(SqsQueue::new(sdk.sqs(), config.queues.clone(), Arc::clone(&ids))),
         launches: Arc::new(StateMachine::new(sdk.sfn(), &*config.state_machine)),
         fleet: outside.fleet,
-        identity: Arc::new(StsIdentity::new(sdk, true)),
+        identity: Arc::new(StsIdentity::new(sdk, sdk.connector(), login_rules(config))),
         vault: Arc::new(KmsVault::new(sdk.kms(), &*config.key, Arc::clone(&clock), Arc::clone(&ids))),
         people: outside.people,
         clock: Arc::clone(&clock),
@@ -54,4 +54,10 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         sync_ms: SYNC_MS,
     };
     Plane { store, ports, settings: Arc::new(settings) }
+}
+
+/// Who may log in here: whoever signs for this plane's host name and asks the STS of its own region.
+fn login_rules(config: &Config) -> LoginRules {
+    let (server_id, regions) = (config.host.clone(), vec![config.aws.region.clone()]);
+    LoginRules { server_id, regions, temporary_only: !config.long_lived_keys }
 }

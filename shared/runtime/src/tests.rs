@@ -1,9 +1,14 @@
 //! Events as AWS sends them, through the same decoding as on Lambda.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cloud::{FixedSecrets, InstallationSecrets, sim::World};
-use domain::{Secret, SecretHash, identity::LoginTable, message::Message, policy::Policy};
+use domain::{
+    Secret, SecretHash,
+    identity::LoginTable,
+    message::Message,
+    policy::{MOST_RECEIVES, Policy},
+};
 use futures::executor::block_on;
 use serde_json::{Value, json};
 use store::{Plane, Settings, Store, embedded::Embedded};
@@ -26,23 +31,43 @@ fn plane() -> Plane {
     Plane { store, ports, settings: Arc::new(settings) }
 }
 
-/// Which of a batch's messages come back, when those for pools called `bad` fail.
-fn check(queue: &str, bodies: &[&str], expected: &[usize]) {
+/// Which of a batch's messages come back, when those for pools called `bad` fail and those called `worse` panic; and what is given up, all
+/// of them delivered for the `receives`th time.
+fn check_at(receives: u32, queue: &str, bodies: &[&str], expected: &[usize], given_up: &[&str]) {
     let record = |(number, body): (usize, &&str)| {
         let body = match *body {
             "{" => "{".to_owned(),
             pool => json!({"kind": "doorbell", "pool": pool}).to_string(),
         };
-        json!({"messageId": number.to_string(), "body": body, "eventSourceARN": format!("arn:aws:sqs:x:000000000000:{queue}")})
+        json!({
+            "messageId": number.to_string(), "body": body, "eventSourceARN": format!("arn:aws:sqs:x:000000000000:{queue}"),
+            "attributes": {"ApproximateReceiveCount": receives.to_string(), "SentTimestamp": "1768932000000"}
+        })
     };
     let event = json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()});
-    let work = Arc::new(|_: Plane, message: Message| async move {
-        let Message::Doorbell { pool } = message else { return Err(Failure::new("Test", "no doorbell")) };
-        if pool.as_str() == "bad" { Err(Failure::new("Test", "bad")) } else { Ok(()) }
-    });
-    let answer = block_on(batch(work, plane(), event)).unwrap();
+    let work = |_: Plane, message: Message| async move {
+        match message.group() {
+            "bad" => Err(Failure::new("Test", "bad")),
+            "worse" => panic!("as it was told to"),
+            _ => Ok(()),
+        }
+    };
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let last = {
+        let heard = Arc::clone(&heard);
+        move |_: Plane, message: Message, error: Option<Failure>| {
+            heard.lock().unwrap().push(format!("{} {}", message.group(), error.is_some()));
+            std::future::ready(Err::<(), _>("what is given up may itself fail"))
+        }
+    };
+    let answer = block_on(batch(Arc::new((work, last)), plane(), event)).unwrap();
     let failed = expected.iter().map(|number| json!({"itemIdentifier": number.to_string()})).collect::<Vec<_>>();
     assert_eq!(answer, json!({"batchItemFailures": failed}), "{queue} {bodies:?}");
+    assert_eq!(*heard.lock().unwrap(), given_up, "{queue} {bodies:?} {receives}");
+}
+
+fn check(queue: &str, bodies: &[&str], expected: &[usize]) {
+    check_at(1, queue, bodies, expected, &[]);
 }
 
 #[test]
@@ -51,15 +76,33 @@ fn of_a_batch_what_failed_comes_back() {
     // Nothing overtakes what failed before it.
     check("slipway-doorbells.fifo", &["a", "bad", "b"], &[1, 2]);
     check("slipway-doorbells", &["bad", "a", "bad"], &[0, 2]);
+    check("slipway-doorbells", &["worse", "a"], &[0]);
     check("slipway-doorbells", &["{", "a"], &[0]);
     // A message of another queue's is not worked on by whoever is not meant.
     check("slipway-reconciles", &["a"], &[0]);
 }
 
 #[test]
+fn what_fails_for_the_last_time_is_given_up_and_comes_back_all_the_same() {
+    for (receives, given_up) in [
+        (1, [].as_slice()),
+        (MOST_RECEIVES - 1, &[]),
+        (MOST_RECEIVES, &["bad true", "worse false"]),
+        (MOST_RECEIVES + 1, &["bad true", "worse false"]),
+    ] {
+        check_at(receives, "slipway-doorbells", &["bad", "a", "worse"], &[0, 2], given_up);
+        // What cannot be read is about nothing that could be given up.
+        check_at(receives, "slipway-doorbells", &["{"], &[0], &[]);
+        check_at(receives, "slipway-reconciles", &["bad"], &[0], &[]);
+    }
+}
+
+#[test]
 fn what_is_no_batch_fails_as_a_whole() {
-    let work = Arc::new(|_: Plane, _: Message| async { Ok::<(), Failure>(()) });
-    let refused = block_on(batch(work, plane(), json!({"detail-type": "Scheduled Event"}))).unwrap_err();
+    let work = |_: Plane, _: Message| async { Ok::<(), Failure>(()) };
+    let last = |_: Plane, _: Message, _: Option<Failure>| async { Ok::<(), Failure>(()) };
+    let event = json!({"detail-type": "Scheduled Event"});
+    let refused = block_on(batch(Arc::new((work, last)), plane(), event)).unwrap_err();
     assert_eq!(refused.error, "Queue.Event");
 }
 

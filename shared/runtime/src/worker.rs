@@ -1,10 +1,16 @@
 //! Workers: consumers of queues, steps of the launch, and what the clock calls.
 
-use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, process::ExitCode, sync::Arc};
+use std::{
+    collections::BTreeMap, fmt, future::Future, panic::AssertUnwindSafe, pin::Pin, process::ExitCode, sync::Arc,
+};
 
 use aws_core::Sdk;
 use cloud::SystemClock;
-use domain::message::{Message, QueueName};
+use domain::{
+    message::{Message, QueueName},
+    policy::MOST_RECEIVES,
+};
+use futures::FutureExt;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -70,14 +76,24 @@ impl Worker {
     }
 
     /// With a consumer of messages. Of a batch those that failed come back alone; in a FIFO queue those behind them as well.
+    ///
+    /// A message that fails for the last time ([`MOST_RECEIVES`]) is first handed to `give_up`, with the error unless `work` panicked; then
+    /// it comes back as failed like any other, so that the queue puts it with the dead letters.
     #[must_use]
-    pub fn consume<F, E>(self, name: &'static str, work: impl Fn(Plane, Message) -> F + Send + Sync + 'static) -> Self
+    pub fn consume<F, E, G, D>(
+        self,
+        name: &'static str,
+        work: impl Fn(Plane, Message) -> F + Send + Sync + 'static,
+        give_up: impl Fn(Plane, Message, Option<E>) -> G + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
+        E: fmt::Display + Send + 'static,
+        G: Future<Output = Result<(), D>> + Send + 'static,
+        D: fmt::Display + Send + 'static,
     {
-        let work = Arc::new(work);
-        self.handle(name, move |plane, event| Box::pin(batch(Arc::clone(&work), plane, event)))
+        let consumer = Arc::new((work, give_up));
+        self.handle(name, move |plane, event| Box::pin(batch(Arc::clone(&consumer), plane, event)))
     }
 
     /// With a step of the launch, which is given the state's input.
@@ -168,24 +184,71 @@ struct Record {
     body: String,
     #[serde(rename = "eventSourceARN", default)]
     queue: String,
+    #[serde(default)]
+    attributes: Attributes,
 }
 
-/// Works through a batch in order, and answers which messages are to come back.
-pub(crate) async fn batch<F, E>(
-    work: Arc<impl Fn(Plane, Message) -> F>,
+/// What the queue says about a message, all of it as text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Attributes {
+    approximate_receive_count: String,
+}
+
+impl Record {
+    /// How many times it was delivered, this time included.
+    fn receives(&self) -> u32 {
+        self.attributes.approximate_receive_count.parse().unwrap_or(1)
+    }
+
+    fn is_last(&self) -> bool {
+        self.receives() >= MOST_RECEIVES
+    }
+
+    /// The message, unless it is none of this queue's. That is logged once, however often it comes back on its way to the dead letters.
+    fn message(&self) -> Option<Message> {
+        let first = self.receives() <= 1;
+        let message = match serde_json::from_str::<Message>(&self.body) {
+            Ok(message) => message,
+            Err(error) => {
+                if first {
+                    // The error of a JSON reader may quote what it read.
+                    let (line, column) = (error.line(), error.column());
+                    tracing::error!(message_id = self.message_id, line, column, "queue.no_message");
+                }
+                return None;
+            }
+        };
+        let Some(expected) = queue_of(&self.queue).filter(|queue| *queue != message.queue()) else {
+            return Some(message);
+        };
+        if first {
+            tracing::error!(message_id = self.message_id, queue = expected.name(), "queue.wrong_message");
+        }
+        None
+    }
+}
+
+/// Works through a batch in order, and answers which messages are to come back. The consumer is what works, and what is done when that
+/// failed for the last time.
+pub(crate) async fn batch<F, E, G, D>(
+    consumer: Arc<(impl Fn(Plane, Message) -> F, impl Fn(Plane, Message, Option<E>) -> G)>,
     plane: Plane,
     event: Value,
 ) -> Result<Value, Failure>
 where
     F: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
+    E: fmt::Display,
+    G: Future<Output = Result<(), D>>,
+    D: fmt::Display,
 {
     let batch: Batch = serde_json::from_value(event).map_err(|error| Failure::new("Queue.Event", error))?;
+    let (work, give_up) = &*consumer;
     let mut failed = Vec::new();
     for record in batch.records {
         // In a FIFO queue nothing may overtake a message of its group that failed, and a batch may hold one group only.
         let blocked = record.queue.ends_with(".fifo") && !failed.is_empty();
-        if blocked || !worked(&*work, &plane, &record).await {
+        if blocked || !worked(work, give_up, &plane, &record).await {
             failed.push(json!({"itemIdentifier": record.message_id}));
         }
     }
@@ -193,29 +256,35 @@ where
 }
 
 /// Works on one message; false when it is to come back, and in the end to lie with the dead letters.
-async fn worked<F, E>(work: &impl Fn(Plane, Message) -> F, plane: &Plane, record: &Record) -> bool
+async fn worked<F, E, G, D>(
+    work: &impl Fn(Plane, Message) -> F,
+    give_up: &impl Fn(Plane, Message, Option<E>) -> G,
+    plane: &Plane,
+    record: &Record,
+) -> bool
 where
     F: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
+    E: fmt::Display,
+    G: Future<Output = Result<(), D>>,
+    D: fmt::Display,
 {
-    let message: Message = match serde_json::from_str(&record.body) {
-        Ok(message) => message,
-        Err(error) => {
-            tracing::error!(message_id = record.message_id, %error, "queue.no_message");
-            return false;
-        }
+    let Some(message) = record.message() else { return false };
+    // A panic is a failure of this message, and not of those beside it.
+    let error = match AssertUnwindSafe(work(plane.clone(), message.clone())).catch_unwind().await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => Some(error),
+        Err(_panic) => None,
     };
-    if let Some(expected) = queue_of(&record.queue).filter(|queue| *queue != message.queue()) {
-        tracing::error!(message_id = record.message_id, queue = expected.name(), "queue.wrong_message");
+    let why = error.as_ref().map_or_else(|| "the worker panicked".to_owned(), ToString::to_string);
+    if !record.is_last() {
+        tracing::warn!(message_id = record.message_id, error = why, "queue.message_failed");
         return false;
     }
-    match work(plane.clone(), message).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(message_id = record.message_id, %error, "queue.message_failed");
-            false
-        }
+    tracing::error!(message_id = record.message_id, ?message, error = why, "queue.message_given_up");
+    if let Err(error) = give_up(plane.clone(), message, error).await {
+        tracing::error!(message_id = record.message_id, %error, "queue.not_given_up");
     }
+    false
 }
 
 /// The queue that an ARN names, if it is one of ours.

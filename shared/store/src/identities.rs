@@ -133,6 +133,10 @@ fn claim_pk(tenant: &TenantId, key: &SecretHash) -> String {
     format!("{tenant}#once#{}", key.as_str())
 }
 
+fn login_pk(nonce: &SecretHash) -> String {
+    format!("login#{}", nonce.as_str())
+}
+
 impl Claim {
     /// The error that a lost claim means: whoever asked for something else meanwhile must not be given the winner's answer.
     pub(crate) fn judged(claim: Option<&Self>, error: StoreError) -> StoreError {
@@ -244,6 +248,21 @@ impl Store {
     pub async fn add_user_key(&self, key: &Secret, member: &Member) -> Result<(), StoreError> {
         let row = KeyRow { expires_at: member.expires_at, holder: Holder::User(member.clone()), revoked_at: None };
         self.put_row(Table::Identity, row.item(&key.hash())?).await
+    }
+
+    /// Uses a presigned login up: true for the first who does, false for whoever comes with the same later. A first whose answer from
+    /// the table was lost may be told false: nobody is ever let in twice.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn use_login(&self, nonce: &SecretHash, now: Timestamp) -> Result<bool, StoreError> {
+        let until = now.plus(policy::LOGIN_MEMORY);
+        let mut item = Item::new();
+        item.insert("pk".to_owned(), text(login_pk(nonce)));
+        item.insert("sk".to_owned(), text(ONLY));
+        item.insert("ttl".to_owned(), number(until.seconds()));
+        item.insert("good_until".to_owned(), millis(until));
+        self.put_over(Table::Identity, item, now).await
     }
 
     /// Puts a new key in the place of an old one, which opens nothing from `now` on. Of two rotations at once one wins.

@@ -1,12 +1,16 @@
 //! What managed services keep on AWS and the local plane keeps here: queued messages and running launches.
 
-use domain::message::{Message, QueueName};
+use domain::{
+    Timestamp,
+    message::{Message, QueueName},
+    policy,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     Store, StoreError, Table,
-    items::{row, value},
+    items::{number, row, value},
     requests::Range,
 };
 
@@ -30,6 +34,10 @@ struct Document {
 
 fn queue_pk(queue: QueueName) -> String {
     format!("queue#{}", queue.name())
+}
+
+fn dead_pk(queue: QueueName) -> String {
+    format!("dead#{}", queue.name())
 }
 
 const LAUNCHES: &str = "launches";
@@ -57,6 +65,27 @@ impl Store {
     /// When the tables fail.
     pub async fn letters(&self, queue: QueueName) -> Result<Vec<Letter>, StoreError> {
         let pk = queue_pk(queue);
+        self.all(Table::Local, &Range { hash: ("pk", &pk), ..Range::default() }).await?.into_iter().map(value).collect()
+    }
+
+    /// Puts a message with the dead letters, where it is kept for a while ([`policy::DEAD_LETTER_TTL`]), and out of its queue.
+    ///
+    /// # Errors
+    /// When the tables fail; the message then comes again.
+    pub async fn bury(&self, letter: &Letter, now: Timestamp) -> Result<(), StoreError> {
+        let mut item = row((&dead_pk(letter.message.queue()), &letter.id), letter)?;
+        item.insert("ttl".to_owned(), number(now.plus(policy::DEAD_LETTER_TTL).seconds()));
+        // In this order it may for a moment lie in both places, but never in none.
+        self.put_row(Table::Local, item).await?;
+        self.dequeue(letter).await
+    }
+
+    /// A queue's dead letters, oldest first.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn dead_letters(&self, queue: QueueName) -> Result<Vec<Letter>, StoreError> {
+        let pk = dead_pk(queue);
         self.all(Table::Local, &Range { hash: ("pk", &pk), ..Range::default() }).await?.into_iter().map(value).collect()
     }
 

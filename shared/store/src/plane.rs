@@ -179,3 +179,15 @@ pub enum WorkError {
     #[error(transparent)]
     Vault(#[from] cloud::VaultError),
 }
+
+impl WorkError {
+    /// Whether it passes by itself, because somebody is away or busy. What does not is a fault in what is stored, or one of ours.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Port(_) | Self::Vault(cloud::VaultError::Unavailable) => true,
+            Self::Vault(cloud::VaultError::Forged) => false,
+            Self::Store(error) => !matches!(error, StoreError::Broken(_)),
+        }
+    }
+}

@@ -7,10 +7,12 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValue},
 };
 
+use domain::Timestamp;
+
 use crate::{
     Store, StoreError, Table,
     error::{Failure, classify},
-    items::{Item, Key, key_of, text},
+    items::{Item, Key, key_of, millis, text},
 };
 
 /// How often a request is made before the tables count as too busy. With the pauses below that is about four seconds.
@@ -95,6 +97,16 @@ impl Store {
     pub(crate) async fn put_new(&self, table: Table, item: Item) -> Result<bool, StoreError> {
         let request = self.client.put_item().table_name(self.name(table)).set_item(Some(item));
         let request = request.condition_expression("attribute_not_exists(pk)");
+        Ok(self.retrying(|| request.clone().send()).await?.is_ok())
+    }
+
+    /// Writes a row unless one is there that is still good at `now`; false when there is. Time to live deletes late, so that a row whose
+    /// `good_until` has passed may still lie there.
+    pub(crate) async fn put_over(&self, table: Table, item: Item, now: Timestamp) -> Result<bool, StoreError> {
+        let request = self.client.put_item().table_name(self.name(table)).set_item(Some(item));
+        let request = request
+            .condition_expression("attribute_not_exists(pk) OR good_until <= :now")
+            .expression_attribute_values(":now", millis(now));
         Ok(self.retrying(|| request.clone().send()).await?.is_ok())
     }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, header, request::Parts};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use store::{Plane, identities::Claim};
+use zeroize::Zeroize;
 
 use crate::{Error, Member, Problem};
 
@@ -100,7 +101,16 @@ impl<S: Send + Sync, T: Input> FromRequest<S> for Plain<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
         let bytes = read(&parts.headers, body).await?;
-        check(&parts.headers, &bytes).map(Self)
+        let checked = check(&parts.headers, &bytes).map(Self);
+        wipe(bytes);
+        checked
+    }
+}
+
+/// Overwrites a body that may be somebody's keys, as far as it is ours alone: what the transport held of it before is not.
+fn wipe(bytes: Bytes) {
+    if let Ok(mut own) = bytes.try_into_mut() {
+        own.as_mut().zeroize();
     }
 }
 

@@ -14,6 +14,9 @@ pub type Dialect = fn(Response) -> Response;
 /// What a stream of events is called.
 const STREAM: &str = "text/event-stream";
 
+/// The function that answers with a surface's pages.
+pub const PAGES: &str = "Docs";
+
 /// The operations of one surface.
 pub struct Surface {
     name: &'static str,
@@ -55,21 +58,42 @@ impl Surface {
         self.operations.iter().filter_map(operation_id).collect()
     }
 
-    /// Whether one of its operations answers with a stream of events.
+    /// The paths of its pages, as its router has them; `{*name}` stands for all that is below.
+    #[must_use]
+    pub fn page_paths(&self) -> Vec<&'static str> {
+        self.pages.iter().map(|(path, _)| *path).collect()
+    }
+
+    /// The names of its functions: one an operation, and [`PAGES`] for its pages together.
+    #[must_use]
+    pub fn function_names(&self) -> Vec<String> {
+        let pages = (!self.pages.is_empty()).then(|| PAGES.to_owned());
+        self.operation_ids().iter().map(|id| function_name(id)).chain(pages).collect()
+    }
+
+    /// Whether its answers go out as streams: one of its operations answers with events; or it is pages alone, whose pictures a gateway
+    /// would else take for text, or want in Base64.
     #[must_use]
     pub fn streams(&self) -> bool {
+        let pages_alone = self.operations.is_empty() && !self.pages.is_empty();
+        pages_alone || self.streams_events()
+    }
+
+    fn streams_events(&self) -> bool {
         self.operations.iter().flat_map(operations).any(|operation| {
             let answers = operation.responses.responses.values();
             answers.into_iter().any(|answer| matches!(answer, RefOr::T(answer) if answer.content.contains_key(STREAM)))
         })
     }
 
-    /// Only the operation whose function is called `function` ([`function_name`]), without pages; `None` if there is none.
+    /// Only what the function called `function` answers ([`Surface::function_names`]); `None` if there is none.
     #[must_use]
     pub fn only(mut self, function: &str) -> Option<Self> {
         self.operations.retain(|operation| operation_id(operation).is_some_and(|id| function_name(&id) == function));
-        self.pages.clear();
-        (!self.operations.is_empty()).then_some(self)
+        if function != PAGES {
+            self.pages.clear();
+        }
+        (!self.operations.is_empty() || !self.pages.is_empty()).then_some(self)
     }
 
     /// Its routes with their part of the API document, whose refusals are worded in its dialect.

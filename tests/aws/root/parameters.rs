@@ -39,6 +39,8 @@ fn installation() -> Vec<(&'static str, Value)> {
         "^[0-9a-f]{64}$",
     );
     token["NoEcho"] = json!(true);
+    let mut long_lived = text("false", "Whether the keys of IAM users, which live for years, may log in.");
+    long_lived["AllowedValues"] = json!(["true", "false"]);
     vec![
         (
             "Deployment",
@@ -53,6 +55,7 @@ fn installation() -> Vec<(&'static str, Value)> {
             "LoginTable",
             text("[]", "Which AWS roles may log in: a JSON list of {account, role, tenant, sessions_are_people}."),
         ),
+        ("LongLivedKeys", long_lived),
         (
             "Pools",
             text(

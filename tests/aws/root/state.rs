@@ -1,7 +1,7 @@
 //! What holds something: tables, queues, the key, secrets.
 
 use aws_sdk_dynamodb::types::{ProjectionType, ScalarAttributeType};
-use domain::message::QueueName;
+use domain::{message::QueueName, policy::MOST_RECEIVES};
 use serde_json::json;
 use store::{Table, tables};
 
@@ -11,8 +11,6 @@ use crate::aws::{
     roles::sub,
 };
 
-/// A message that failed so often is put aside, and an alarm goes off.
-const MOST_RECEIVES: u32 = 5;
 /// How long messages that were put aside are kept, in seconds: fourteen days, as long as SQS keeps any.
 const PUT_ASIDE_FOR: u32 = 14 * 24 * 3600;
 

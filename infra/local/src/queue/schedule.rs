@@ -6,17 +6,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{Timestamp, message::QueueName};
+use domain::{Timestamp, message::QueueName, policy::MOST_RECEIVES};
 use store::mailbox::Letter;
 
 /// How many pieces of work of one queue are done at once.
 const PARALLEL: usize = 16;
-/// The pause after the first failure; it doubles with each further one. There is no last failure: a message only says *look again*, so
-/// none is to blame, and one that was given up would be a thing that nobody looks at.
+/// The pause after the first failure; it doubles with each further one, until the message is given up ([`MOST_RECEIVES`]). Nothing is lost
+/// with it: a message only says *look again*, and so does the sweep.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// From this failure on of a message it is no passing trouble any more, and somebody should look.
-const ALARMING: u32 = 5;
 
 /// Messages that wait, and those that are being worked on.
 #[derive(Debug, Default)]
@@ -118,12 +115,15 @@ impl Schedule {
         }
     }
 
-    /// Work has failed: its messages come again after a pause. Gives them with their failures counted, to be written down.
+    /// Work has failed: its messages come again after a pause, but for those that are dead. Gives them all with their failures counted, to be
+    /// written down.
     pub(super) fn failed(&mut self, work: &Work, now: Timestamp) -> Vec<Letter> {
         let mut again = work.letters.clone();
         for letter in &mut again {
             letter.failures = letter.failures.saturating_add(1);
-            self.put(work.lane.clone(), letter.clone(), now.plus(pause_after(letter.failures)));
+            if !is_dead(letter) {
+                self.put(work.lane.clone(), letter.clone(), now.plus(pause_after(letter.failures)));
+            }
         }
         self.done(work);
         again
@@ -135,9 +135,9 @@ impl Schedule {
     }
 }
 
-/// Whether messages have failed so often that somebody should look.
-pub(super) fn is_alarming(letters: &[Letter]) -> bool {
-    letters.iter().any(|letter| letter.failures >= ALARMING)
+/// Whether a message was tried for the last time.
+pub(super) fn is_dead(letter: &Letter) -> bool {
+    letter.failures >= MOST_RECEIVES
 }
 
 fn lane_of(letter: &Letter) -> Lane {
@@ -150,8 +150,7 @@ fn lane_of(letter: &Letter) -> Lane {
 }
 
 fn pause_after(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+    FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(MOST_RECEIVES))
 }
 
 #[cfg(test)]
@@ -239,23 +238,27 @@ mod tests {
     }
 
     #[test]
-    fn failures_come_again_later_and_later_and_never_stop() {
+    fn failures_come_again_later_and_later_until_they_are_given_up() {
         let mut schedule = Schedule::default();
         schedule.add(bell("1a"), at(0));
         let mut now = 0;
-        for (failures, pause) in (1..).zip([1_000, 2_000, 4_000, 8_000, 16_000].into_iter().chain([30_000; 50])) {
+        for (failures, pause) in (1..).zip([1_000, 2_000, 4_000, 8_000]) {
             let work = begin(&mut schedule, now);
             let again = schedule.failed(&work, at(now));
             assert_eq!(again, [Letter { failures, ..bell("1a") }]);
-            assert_eq!(is_alarming(&again), failures >= 5, "{failures}");
+            assert!(!is_dead(&again[0]), "{failures}");
             now += pause;
             assert_eq!(schedule.next(at(now - 1)), Next::At(at(now)));
         }
         let work = begin(&mut schedule, now);
+        // Another that came meanwhile has its own tries.
+        schedule.add(bell("2a"), at(now));
+        assert!(is_dead(&schedule.failed(&work, at(now))[0]));
+        let work = begin(&mut schedule, now);
+        assert_eq!(ids(&work.letters), ["2a"]);
         schedule.done(&work);
         assert_eq!(schedule.next(at(now)), Next::Nothing);
         assert!(!schedule.is_working());
-        assert_eq!(pause_after(u32::MAX), LONGEST_PAUSE);
     }
 
     #[test]

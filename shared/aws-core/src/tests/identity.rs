@@ -1,6 +1,7 @@
 //! What STS is asked with a caller's own credentials, and how it is understood.
 
-use cloud::{Identity, IdentityError};
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use cloud::{Identity, IdentityError, LoginRules};
 use domain::identity::AwsCaller;
 
 use super::{KEY, KEY_ID, TOKEN, credentials, sdk};
@@ -10,6 +11,11 @@ use crate::{
 };
 
 const ARN: &str = "arn:aws:sts::308535385114:assumed-role/SSOCloudDevGpuReservation/jschmidt";
+
+fn sts(replay: &Replay, temporary_only: bool) -> StsIdentity {
+    let rules = LoginRules { server_id: "us".into(), regions: Vec::new(), temporary_only };
+    StsIdentity::new(&sdk(replay), SharedHttpConnector::new(replay.clone()), rules)
+}
 
 fn recognised() -> Answer {
     Answer::ok(format!(
@@ -36,7 +42,7 @@ fn caller() -> AwsCaller {
 #[tokio::test]
 async fn it_is_asked_in_the_callers_name() {
     let replay = Replay::new([recognised()]);
-    let identity = StsIdentity::new(&sdk(&replay), true);
+    let identity = sts(&replay, true);
     assert_eq!(identity.caller(&credentials(KEY_ID, TOKEN)).await, Ok(caller()));
     let asked = replay.asked();
     assert_eq!((asked[0].method.as_str(), asked[0].uri.as_str()), ("POST", "https://sts.eu-central-1.amazonaws.com/"));
@@ -50,7 +56,7 @@ async fn it_is_asked_in_the_callers_name() {
 
 async fn check(answers: &[Answer], expected: Result<AwsCaller, IdentityError>) {
     let replay = Replay::new(answers.iter().cloned());
-    let identity = StsIdentity::new(&sdk(&replay), true);
+    let identity = sts(&replay, true);
     assert_eq!(identity.caller(&credentials(KEY_ID, TOKEN)).await, expected, "{answers:?}");
     assert_eq!(replay.left(), 0, "{answers:?}");
 }
@@ -87,7 +93,7 @@ async fn keys_that_cannot_be_right_are_not_asked_about() {
         ("", false, false),
     ] {
         let replay = Replay::new([recognised()]);
-        let identity = StsIdentity::new(&sdk(&replay), temporary_only);
+        let identity = sts(&replay, temporary_only);
         let became = identity.caller(&credentials(id, TOKEN)).await;
         let expected = if asked { Ok(caller()) } else { Err(IdentityError::Refused) };
         assert_eq!((became, replay.asked().len()), (expected, usize::from(asked)), "{id} {temporary_only}");

@@ -6,13 +6,13 @@ use std::{
 };
 
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
-use cloud::{Identity, Launches, OsIds, SealContext, TaskToken, Vault};
+use cloud::{Identity, Launches, LoginRules, OsIds, SealContext, TaskToken, Vault};
 use domain::{Secret, TenantId};
 use tracing::{Level, subscriber::set_default};
 
-use super::{KEY, KEY_ID, NOW, TOKEN, TestClock, credentials, sdk};
+use super::{KEY, KEY_ID, TOKEN, TestClock, credentials, presigned::sign, sdk};
 use crate::{
-    KmsVault, LoginRules, Presigned, PresignedIdentity, ServiceSecrets, StateMachine, StsIdentity, StsPresigned,
+    KmsVault, ServiceSecrets, StateMachine, StsIdentity,
     replay::{Answer, Replay},
 };
 
@@ -41,11 +41,11 @@ async fn secrets_are_not_logged() {
     let (sdk, clock) = (sdk(&replay), TestClock::new());
     let theirs = credentials(KEY_ID, TOKEN);
 
-    drop(StsIdentity::new(&sdk, true).caller(&theirs).await);
-    let presigned = Presigned::sign(&theirs, "eu-central-1", "us", NOW).unwrap();
+    let presigned = sign(&theirs, "eu-central-1", "us");
     let rules = LoginRules { server_id: "us".into(), regions: vec!["eu-central-1".into()], temporary_only: true };
-    let connector = SharedHttpConnector::new(replay.clone());
-    drop(StsPresigned::new(&sdk, connector, rules).presigned_caller(&presigned).await);
+    let sts = StsIdentity::new(&sdk, SharedHttpConnector::new(replay.clone()), rules);
+    drop(sts.caller(&theirs).await);
+    drop(sts.presigned_caller(&presigned).await);
     drop(StateMachine::new(sdk.sfn(), "arn").complete(&TaskToken(Secret::new(secret))).await);
     drop(ServiceSecrets::new(sdk.secretsmanager(), ("id", "origin"), clock.clone()).current().await);
     let context = SealContext { tenant: TenantId::new("t"), row: "r".into(), purpose: "p" };

@@ -5,7 +5,7 @@ use domain::{Secret, identity::AwsCaller, names::GithubName, policy::MOST_KEYS, 
 use futures::FutureExt;
 
 use super::world::{Port, State, World};
-use crate::{AwsCredentials, Identity, IdentityError, People, PeopleError, SealContext, Vault, VaultError};
+use crate::{AwsCredentials, Identity, IdentityError, People, PeopleError, Presigned, SealContext, Vault, VaultError};
 
 const ACCOUNT: &str = "000000000000";
 const ROLE: &str = "SSOCloudDevGpuReservation";
@@ -31,6 +31,11 @@ fn caller(credentials: &AwsCredentials) -> Result<AwsCaller, IdentityError> {
 impl Identity for Port {
     async fn caller(&self, credentials: &AwsCredentials) -> Result<AwsCaller, IdentityError> {
         self.0.call("identity.caller", |_state, _when| caller(credentials)).await
+    }
+
+    async fn presigned_caller(&self, presigned: &Presigned) -> Result<AwsCaller, IdentityError> {
+        let effect = |state: &mut State, _when| caller(&presigned.unverified(state.now)?);
+        self.0.call("identity.presigned_caller", effect).await
     }
 }
 

@@ -59,7 +59,7 @@ impl Default for Settings {
             capacity: None,
             refuses: None,
             visibility: Duration::from_secs(180),
-            most_receives: 5,
+            most_receives: domain::policy::MOST_RECEIVES,
             duplicates: 0,
             skew: Duration::ZERO,
         }

@@ -194,6 +194,18 @@ impl Workload {
         self.end_early(Cause::Failed, Some(reason), "failed", PLANE, now)
     }
 
+    /// Fails it because what was to be done about it failed each time that it was tried; `None` where it is left as it is.
+    ///
+    /// Whoever is at work in it is not thrown out for an outage (`passing`), which is nothing of the workload's: the sweep has it looked at
+    /// again. One that is ending stays ending, and the sweep does not let go of it either.
+    #[must_use]
+    pub fn give_up(&self, passing: bool, now: Timestamp) -> Option<Change> {
+        if passing && self.state.stage() == Stage::Running {
+            return None;
+        }
+        self.fail("what was to be done about it could not be carried out", now).ok()
+    }
+
     fn end_early(
         &self,
         cause: Cause,
