@@ -108,7 +108,9 @@ fn workers() -> BTreeMap<String, Value> {
         "account": "000000000000", "time": AT, "region": "eu-central-1",
         "resources": ["arn:aws:scheduler:eu-central-1:000000000000:schedule/default/slipway-sweep"], "detail": "{}"
     });
-    events.insert("Orphans".to_owned(), schedule.clone());
+    for clock in ["Nodes", "Orphans"] {
+        events.insert(clock.to_owned(), schedule.clone());
+    }
     events.insert("Sweeper".to_owned(), schedule);
     for handler in launcher::HANDLERS {
         let mut input = json!({"tenant": "default", "workload": SAMPLE_JOB});

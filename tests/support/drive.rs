@@ -106,7 +106,7 @@ impl Bench {
         for _ in 0..100 {
             let Some(delivery) = self.world.receive(QueueName::Reconciles) else {
                 if self.world.dead_letters().is_empty() {
-                    self.pass(180)
+                    self.pass(180);
                 } else {
                     return;
                 }
