@@ -111,9 +111,9 @@ async fn expire(database: &Embedded) {
 
 #[cfg(test)]
 mod tests {
-    use cloud::{Attempt, Clock, FixedSecrets, Fleet, InstallationSecrets, TaskToken, sim::World};
-    use domain::{PoolId, Secret, TenantId, Timestamp, WorkloadId, identity::LoginTable, policy::Policy};
-    use store::{Store, workloads::Awaited};
+    use cloud::{Attempt, Clock, Fleet, TaskToken, sim::World};
+    use domain::{PoolId, Secret, TenantId, Timestamp, WorkloadId};
+    use store::{Store, embedded::simulated, workloads::Awaited};
 
     use super::*;
     use crate::{fleet::FleetSettings, settings::SandboxKind};
@@ -147,22 +147,6 @@ mod tests {
         LocalFleet::open(settings, world.ports().clock, world.ports().queue).unwrap()
     }
 
-    fn plane(store: &Store, world: &World) -> Plane {
-        let settings = store::Settings {
-            version: "0",
-            policy: Policy::default(),
-            pools: Vec::new(),
-            secrets: Arc::new(FixedSecrets(Arc::new(InstallationSecrets {
-                admin_token: Secret::new("a token").hash(),
-                login: LoginTable::default(),
-                origin: None,
-                jwt: None,
-            }))),
-            sync_ms: (1, 1),
-        };
-        Plane { store: store.clone(), ports: world.ports(), settings: Arc::new(settings) }
-    }
-
     /// Lets `seconds` pass since the world began, and waits until the turn that begins then is over.
     async fn turn(world: &World, begun: Timestamp, seconds: u64) {
         world.move_to(begun.plus(Duration::from_secs(seconds)));
@@ -179,7 +163,7 @@ mod tests {
         store.create_tables().await.unwrap();
         let (clock, ids) = (world.ports().clock, world.ports().ids);
         let launches = LocalLaunches::new(store.clone(), clock, ids, &launcher::HANDLERS).unwrap();
-        let (plane, fleet) = (plane(&store, &world), fleet(folder.path(), &world));
+        let (plane, fleet) = (simulated::plane(&world, store.clone()), fleet(folder.path(), &world));
         let (tenant, workload) = (TenantId::new("t"), WorkloadId::new(begun, &[1; 32]));
         let keep = async || {
             let token = TaskToken(Secret::new("a token"));

@@ -12,7 +12,7 @@ use std::{
 use axum::Router;
 use runtime::{ConfigError, StartError};
 use store::Plane;
-use tokio::{net::TcpListener, signal::unix::SignalKind, sync::watch};
+use tokio::{net::TcpListener, signal::unix::SignalKind, sync::oneshot};
 use web::{
     Surface,
     serve::{Front, Hosts},
@@ -74,21 +74,18 @@ impl Server {
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
         let (api, probes) = self.addresses()?;
         tracing::info!(%api, %probes, "server.answers");
-        let (close, closed) = watch::channel(false);
-        let serve = |(listener, router): (TcpListener, Router), mut closed: watch::Receiver<bool>| async move {
-            let closing = async move {
-                // A sender that is gone means the same as one that has spoken.
-                drop(closed.wait_for(|closed| *closed).await);
-            };
-            axum::serve(listener, router).with_graceful_shutdown(closing).await
-        };
-        let answering = tokio::spawn(serve(self.api, closed));
+        let (close, closing) = oneshot::channel::<()>();
+        let (listener, router) = self.api;
+        // A sender that is gone means the same as one that has spoken.
+        let until = async move { drop(closing.await) };
+        let answering = tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(until).await });
         // Probes are answered to the very end, so that whoever asks hears that it is not ready.
-        let probing = tokio::spawn(serve(self.probes, watch::channel(false).1));
+        let (listener, router) = self.probes;
+        let probing = tokio::spawn(async move { axum::serve(listener, router).await });
         stop.await;
         tracing::info!("server.stops");
         self.ready.store(false, Ordering::Relaxed);
-        close.send_replace(true);
+        drop(close);
         if tokio::time::timeout(LAST_ANSWERS, answering).await.is_err() {
             tracing::warn!("answers are cut off: somebody follows a stream");
         }

@@ -1,11 +1,13 @@
 //! The server over the simulated cloud, through its real ports.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use cloud::{FixedSecrets, InstallationSecrets, sim::World};
-use domain::{Secret, SecretHash, identity::LoginTable, policy::Policy};
+use cloud::sim::World;
 use serde_json::Value;
-use store::{Plane, Settings, Store, embedded::Embedded};
+use store::embedded::{
+    Embedded,
+    simulated::{self, ORIGIN},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,20 +15,6 @@ use tokio::{
 };
 
 use crate::server::{Ports, Server, surfaces};
-
-fn plane(world: &World) -> Plane {
-    let ports = world.ports();
-    let store = Store::new(Embedded::in_memory().unwrap().client(), "", ports.clock.clone(), ports.ids.clone());
-    let secrets = InstallationSecrets {
-        admin_token: SecretHash::of(b"admin"),
-        login: LoginTable::default(),
-        origin: Some(Secret::new("the edge's own")),
-        jwt: None,
-    };
-    let secrets = Arc::new(FixedSecrets(Arc::new(secrets)));
-    let settings = Settings { version: "0", policy: Policy::default(), pools: Vec::new(), secrets, sync_ms: (1, 1) };
-    Plane { store, ports, settings: Arc::new(settings) }
-}
 
 /// The status of a GET.
 async fn get(port: u16, path: &str, header: &str) -> u16 {
@@ -41,15 +29,16 @@ async fn get(port: u16, path: &str, header: &str) -> u16 {
 #[tokio::test]
 async fn it_answers_by_the_front_door_until_it_is_told_to_stop() {
     let world = World::new(1);
-    let plane = plane(&world);
+    let database = Embedded::in_memory().unwrap();
+    let plane = simulated::plane(&world, simulated::store(&world, &database));
     plane.store.create_tables().await.unwrap();
     let server = Server::bind(plane, Vec::new(), Ports { api: 0, probes: 0 }).await.unwrap();
     let (api, probes) = server.addresses().map(|(api, probes)| (api.port(), probes.port())).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(server.run(async move { drop(stopped.await) }));
-    let edge = "x-slipway-origin: the edge's own\r\n";
+    let edge = format!("x-slipway-origin: {ORIGIN}\r\n");
     for (path, header, expected) in
-        [("/health", edge, 200), ("/health", "", 403), ("/v1/jobs", edge, 401), ("/live", edge, 404)]
+        [("/health", edge.as_str(), 200), ("/health", "", 403), ("/v1/jobs", &edge, 401), ("/live", &edge, 404)]
     {
         assert_eq!(get(api, path, header).await, expected, "{path}");
     }

@@ -2,9 +2,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
+use async_trait::async_trait;
 use aws_smithy_runtime_api::{
     client::{
         http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
@@ -15,6 +20,8 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
+use cloud::Clock;
+use domain::Timestamp;
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -131,4 +138,33 @@ impl HttpClient for Replay {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
+}
+
+/// When each contract test begins: 2026-01-20T18:30:00Z.
+pub const NOW: Timestamp = Timestamp::from_seconds(1_768_933_800);
+
+/// A clock that moves only when it is told to: whoever waits has waited at once.
+#[derive(Debug)]
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    /// A clock that shows [`NOW`].
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(NOW.millis())))
+    }
+
+    /// Lets `time` go by.
+    pub fn pass(&self, time: Duration) {
+        self.0.fetch_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    async fn sleep(&self, _pause: Duration) {}
 }

@@ -9,44 +9,18 @@ mod secrets;
 mod silence;
 mod vault;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU8, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
 };
 
-use async_trait::async_trait;
 use cloud::{AwsCredentials, Clock, Ids};
-use domain::{Secret, Timestamp};
+use domain::Secret;
 
-use crate::{Environment, Sdk, replay::Replay};
-
-/// 2026-01-20T18:30:00Z.
-const NOW: Timestamp = Timestamp::from_seconds(1_768_933_800);
-
-/// A clock that stands still but when somebody waits: then the wait is over at once.
-struct TestClock(AtomicI64);
-
-impl TestClock {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(NOW.millis())))
-    }
-
-    fn pass(&self, time: Duration) {
-        self.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-#[async_trait]
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
-
-    async fn sleep(&self, _pause: Duration) {}
-}
+use crate::{
+    Environment, Sdk,
+    replay::{NOW, Replay, TestClock},
+};
 
 /// Ids that count.
 #[derive(Default)]

@@ -4,27 +4,16 @@ mod limits;
 mod orders;
 mod sights;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use aws_core::{
     Environment, Sdk,
-    replay::{Answer, Asked, Replay},
+    replay::{Answer, Asked, NOW, Replay, TestClock},
 };
-use cloud::{AwsCredentials, Clock, Order};
-use domain::{NodeId, PoolId, Secret, TenantId, Timestamp, WorkloadId, gpu::Gpu};
+use cloud::{AwsCredentials, Order};
+use domain::{NodeId, PoolId, Secret, TenantId, WorkloadId, gpu::Gpu};
 
 use crate::{AgentBinary, Ec2Fleet, Market, Settings, Subnet};
-
-/// 2026-01-20T18:30:00Z.
-pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_768_933_800);
 
 /// Four A10Gs on a g5.12xlarge.
 pub(crate) fn order() -> Order {
@@ -64,24 +53,6 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// A clock that moves only when somebody waits, or is told to.
-struct TestClock(AtomicI64);
-
-impl TestClock {
-    fn pass(&self, time: Duration) {
-        self.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-#[async_trait]
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
-    }
-
-    async fn sleep(&self, _pause: Duration) {}
-}
-
 /// A fleet whose EC2 answers from a list.
 struct Bench {
     replay: Replay,
@@ -101,7 +72,7 @@ impl Bench {
             session_token: Secret::new("our-token"),
         };
         let environment = Environment { region: "eu-central-1".into(), credentials, endpoint: None };
-        let (replay, clock) = (Replay::new(answers), Arc::new(TestClock(AtomicI64::new(NOW.millis()))));
+        let (replay, clock) = (Replay::new(answers), TestClock::new());
         let sdk = Sdk::over(environment, replay.clone(), clock.clone());
         Self { fleet: Ec2Fleet::new(&sdk, settings), replay, clock }
     }

@@ -2,33 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use cloud::{FixedSecrets, InstallationSecrets, sim::World};
-use domain::{
-    Secret, SecretHash,
-    identity::LoginTable,
-    message::Message,
-    policy::{MOST_RECEIVES, Policy},
-};
+use cloud::sim::World;
+use domain::{message::Message, policy::MOST_RECEIVES};
 use futures::executor::block_on;
 use serde_json::{Value, json};
-use store::{Plane, Settings, Store, embedded::Embedded};
+use store::{
+    Plane,
+    embedded::{Embedded, simulated},
+};
 
 use crate::worker::{Failure, batch};
 
 fn plane() -> Plane {
     let world = World::new(1);
-    let ports = world.ports();
-    let client = Embedded::in_memory().unwrap().client();
-    let store = Store::new(client, "", ports.clock.clone(), ports.ids.clone());
-    let secrets = InstallationSecrets {
-        admin_token: SecretHash::of(b"admin"),
-        login: LoginTable::default(),
-        origin: Some(Secret::new("the edge's own")),
-        jwt: None,
-    };
-    let secrets = Arc::new(FixedSecrets(Arc::new(secrets)));
-    let settings = Settings { version: "0", policy: Policy::default(), pools: Vec::new(), secrets, sync_ms: (1, 1) };
-    Plane { store, ports, settings: Arc::new(settings) }
+    simulated::plane(&world, simulated::store(&world, &Embedded::in_memory().unwrap()))
 }
 
 /// Which of a batch's messages come back, when those for pools called `bad` fail and those called `worse` panic; and what is given up, all

@@ -5,6 +5,7 @@
 //! and it counts what each call consumes.
 
 mod meter;
+pub mod simulated;
 
 use std::{fmt, path::Path, sync::Arc};
 
