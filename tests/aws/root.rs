@@ -26,8 +26,25 @@ pub(crate) fn template() -> Value {
     yaml::data(&explained())
 }
 
+fn is_set(parameter: &str) -> Value {
+    json!({"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]})
+}
+
+/// What must be said together: without it the functions that have a fleet would not start.
+fn rules() -> Value {
+    let needs = |whenever: &str, needed: &[&str]| {
+        let assertion = |name: &&str| {
+            json!({"Assert": is_set(name), "AssertDescription": format!("{whenever} is given, and so {name} must be.")})
+        };
+        json!({"RuleCondition": is_set(whenever), "Assertions": needed.iter().map(assertion).collect::<Vec<_>>()})
+    };
+    json!({
+        "MachinesAreWhole": needs("Vpc", &["Subnets", "AgentUrl", "AgentSha256"]),
+        "PodsAreWhole": needs("EksCluster", &["EksEndpoint", "EksAuthority", "EksNamespace", "EksAgentImage"])
+    })
+}
+
 fn explained() -> Value {
-    let is_set = |name: &str| json!({"Fn::Not": [{"Fn::Equals": [{"Ref": name}, ""]}]});
     let parts = [state::resources(), front::resources(), work::resources(), watch::resources()];
     json!({
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -35,6 +52,7 @@ fn explained() -> Value {
         "Description": "Slipway: a GPU cloud in this account.",
         "Metadata": parameters::interface(),
         "Parameters": parameters::all(),
+        "Rules": rules(),
         "Conditions": {"Machines": is_set("Vpc"), "Mailed": is_set("AlarmEmail")},
         "Resources": parts.into_iter().flatten().collect::<Map<_, _>>(),
         "Outputs": outputs()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .client import LOGIN_TABLE, Client
 from .edge import Edge
-from .emulator import Emulator
+from .emulator import Emulator, end_in_order
 from .install import LEFT_OUT, Installation
 from .journey import POOLS, Journey
 from .machines import Machines
@@ -40,6 +40,7 @@ def tell(emulator: Emulator) -> None:
 
 def main() -> int:
     given = arguments()
+    end_in_order()
     with ExitStack() as ends:
         work = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="slipway-lane-")))
         emulator = Emulator(work)
@@ -56,9 +57,10 @@ def main() -> int:
                 "AgentUrl": "https://agent.example/slipway-agent",
                 "AgentSha256": hashlib.sha256(given.agent.read_bytes()).hexdigest(),
             }
-            installed.deploy(parameters, edge.url)
+            installed.deploy(parameters)
             edge.open(emulator.port, installed.outputs["Api"], installed.origin_secret())
-            machines = Machines(emulator, installed.parameters["Deployment"], given.agent.resolve(), work / "machines")
+            deployment, agent = installed.parameters["Deployment"], given.agent.resolve()
+            machines = Machines(emulator, deployment, agent, edge.url, work / "machines")
             ends.callback(machines.stop)
             Journey(emulator, installed, machines, Client(edge.url), work).play()
         except Exception:

@@ -19,6 +19,11 @@ REGION = "us-east-1"
 STACK = Path(__file__).with_name("stack.py")
 
 
+def end_in_order() -> None:
+    """Whoever tells this process to end has it end what it started, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens on now."""
     with socket.socket() as probe:

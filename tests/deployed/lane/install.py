@@ -20,6 +20,7 @@ from .emulator import REGION, Emulator
 
 BUCKET = "lane-packages"
 IMAGE = "/lane/image"
+PLANE_URL = "https://gpus.example.com"
 NESTED = "AWS::CloudFormation::Stack"
 # Types that the emulator does not know, or takes without doing anything that the lane could use.
 LEFT_OUT = {
@@ -94,7 +95,7 @@ class Installation:
         self.emulator.client("ssm").put_parameter(Name=IMAGE, Value=self.image, Type="String")
         return {"Vpc": vpc, "Subnets": f"{zone}={made['Subnet']['SubnetId']}", "MachineImage": IMAGE}
 
-    def deploy(self, parameters: dict[str, str], plane_url: str) -> None:
+    def deploy(self, parameters: dict[str, str]) -> None:
         """The root, then each nested stack with what the root would have given it."""
         parameters = self.network() | parameters
         root = self.package()
@@ -103,7 +104,8 @@ class Installation:
         self.parameters = {name: str(one["Default"]) for name, one in declared if "Default" in one} | parameters
         without_what_is_left_out(root)
         self.outputs = self.create(self.parameters["Deployment"], root, self.parameters)
-        self.outputs["PlaneUrl"] = plane_url
+        # The distribution's, which is left out.
+        self.outputs["PlaneUrl"] = PLANE_URL
         known = self.parameters | self.outputs | {"MachineImage": self.image}
         for name, properties in nested.items():
             key = urlparse(properties["TemplateURL"]).path.rsplit("/", 1)[-1]

@@ -50,7 +50,7 @@ class Journey:
             "ssh_public_keys": [self.identity.with_suffix(".pub").read_text().strip()],
         }
         if command is not None:
-            body["command"] = command
+            body |= {"command": command, "end_on_exit": True}
         return str(self.client.call("POST", "/v1/jobs/submit", body)["job_id"])
 
     def becomes(self, job: str, status: str, seconds: float) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Journey:
             if self.machines.faults:
                 raise RuntimeError(f"the machines: {self.machines.faults}")
             now = self.job(job)
-            if now["status"] != status and now["status"] in ("failed", "cancelled", "completed"):
+            if now["status"] != status and now["status"] in ("failed", "cancelled", "expired"):
                 raise RuntimeError(f"{job} is {now['status']}: {now['failure_reason']}")
             return now if now["status"] == status else None
 
@@ -96,7 +96,7 @@ class Journey:
 
     def room_for_one(self, first: str) -> None:
         """A second job waits until the first has ended, and runs its command to its end."""
-        second = self.submit("echo hello from the second; exit 0")
+        second = self.submit("echo hello from the second")
         time.sleep(5)
         if self.job(second)["status"] != "queued":
             raise RuntimeError(f"there is room for one, and the second is {self.job(second)['status']}")
@@ -104,7 +104,7 @@ class Journey:
         self.client.call("POST", f"/v1/jobs/{first}/cancel")
         self.becomes(first, "cancelled", ENDED)
         self.say("the first is cancelled")
-        self.becomes(second, "completed", LAUNCHED + ENDED)
+        self.becomes(second, "expired", LAUNCHED + ENDED)
         said = self.client.call("GET", f"/v1/jobs/{second}/logs")
         if "hello from the second" not in str(said):
             raise RuntimeError(f"the log is {said!r}")

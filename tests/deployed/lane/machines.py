@@ -20,7 +20,7 @@ CONFIG = "#cloud-config\n"
 class Machine:
     """One machine: its agent, with all that it starts."""
 
-    def __init__(self, agent: Path, user_data: str, folder: Path) -> None:
+    def __init__(self, agent: Path, plane_url: str, user_data: str, folder: Path) -> None:
         files = {one["path"]: one["content"] for one in json.loads(user_data.removeprefix(CONFIG))["write_files"]}
         pinned = files["/etc/slipway/agent.sha256"].split()[0]
         if pinned != hashlib.sha256(agent.read_bytes()).hexdigest():
@@ -28,8 +28,9 @@ class Machine:
         folder.mkdir(parents=True)
         boot = json.loads(files["/etc/slipway/boot.json"])
         self.ssh_port = free_port()
-        # This machine is not bought, and has no engine for containers: jobs run in the sandbox, and all on loopback.
+        # This machine is not bought, and has no engine for containers: jobs run in the sandbox, and all on loopback, the front door too.
         boot |= {
+            "plane": plane_url,
             "listen": "127.0.0.1",
             "ssh_port": self.ssh_port,
             "jupyter_port": free_port(),
@@ -65,10 +66,11 @@ class Machine:
 class Machines:
     """Looks again and again which machines there are, and plays them."""
 
-    def __init__(self, emulator: Emulator, deployment: str, agent: Path, work: Path) -> None:
+    def __init__(self, emulator: Emulator, deployment: str, agent: Path, plane_url: str, work: Path) -> None:
         self.ec2 = emulator.client("ec2")
         self.deployment = deployment
         self.agent = agent
+        self.plane_url = plane_url
         self.work = work
         self.running: dict[str, Machine] = {}
         self.seen: set[str] = set()
@@ -107,7 +109,7 @@ class Machines:
             if name not in self.seen:
                 self.seen.add(name)
                 data = self.ec2.describe_instance_attribute(InstanceId=name, Attribute="userData")["UserData"]["Value"]
-                self.running[name] = Machine(self.agent, base64.b64decode(data).decode(), self.work / name)
+                self.running[name] = Machine(self.agent, self.plane_url, base64.b64decode(data).decode(), self.work / name)
         for name, machine in list(self.running.items()):
             if name not in alive:
                 machine.off()

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 import yaml
 
-from .emulator import Emulator, free_port
+from .emulator import Emulator, end_in_order, free_port
 from .install import Installation
 from .wait import until
 
@@ -113,12 +113,13 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=Path, required=True, help=meaning)
     parser.add_argument("--bootstraps", type=Path, required=True, help="the folder with SURFACE/bootstrap")
     given = parser.parse_args()
+    end_in_order()
     with ExitStack() as ends:
         work = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="slipway-events-")))
         emulator = Emulator(work)
         ends.callback(emulator.stop)
         installed = Installation(emulator, ROOT, given.bootstraps.resolve(), given.sam, work)
-        installed.deploy({}, "http://127.0.0.1:9")
+        installed.deploy({"AgentUrl": "https://agent.example/slipway-agent", "AgentSha256": "0" * 64})
         failed = replay(emulator, installed, given.bootstraps.resolve(), given.rie)
     print(f"{failed} failed" if failed else "every event was answered")
     return 1 if failed else 0
