@@ -10,8 +10,9 @@ from urllib.request import Request, urlopen
 from .emulator import ACCOUNT, Emulator
 
 ROLE = "Researcher"
+TENANT = "research"
 # Who may log in: the emulator's STS knows the callers of roles that were assumed there.
-LOGIN_TABLE = [{"account": ACCOUNT, "role": ROLE, "tenant": "research", "sessions_are_people": True}]
+LOGIN_TABLE = [{"account": ACCOUNT, "role": ROLE, "tenant": TENANT, "sessions_are_people": True}]
 
 
 class Refused(Exception):

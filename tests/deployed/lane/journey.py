@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from .client import Client
+from .client import TENANT, Client
 from .emulator import Emulator
 from .install import Installation
 from .machines import Machines
@@ -110,10 +111,28 @@ class Journey:
             raise RuntimeError(f"the log is {said!r}")
         self.say("the second ran to its end, and its log is there")
 
+    def time_is_over(self) -> None:
+        """No job lasts less than an hour, and the lane does not wait for so long: the row of one says that its time was over just now."""
+        job = self.submit()
+        self.becomes(job, "active", LAUNCHED)
+        over = datetime.now(timezone.utc) - timedelta(seconds=100)
+        self.emulator.client("dynamodb").update_item(
+            TableName=f"{self.installed.parameters['Deployment']}-workloads",
+            Key={"pk": {"S": f"{TENANT}#{job}"}, "sk": {"S": "workload"}},
+            UpdateExpression="SET expires_at = :over, due_at = :due",
+            ConditionExpression="attribute_exists(expires_at)",
+            ExpressionAttributeValues={
+                ":over": {"S": over.strftime("%Y-%m-%dT%H:%M:%SZ")},
+                ":due": {"N": str(int(over.timestamp() * 1000))},
+            },
+        )
+        self.becomes(job, "expired", ENDED)
+        self.say("a third expired when its time was over")
+
     def nothing_is_left(self) -> None:
         until("no machine is left", ENDED, lambda: not self.machines.alive())
         availability = self.client.call("GET", "/v1/gpu/availability")["availability"]
-        used = sum(one["in_use"] for one in availability)
+        used = sum(one["in_use"] for one in availability.values())
         if used:
             raise RuntimeError(f"{used} GPUs are still booked")
         sqs = self.emulator.client("sqs")
@@ -135,5 +154,6 @@ class Journey:
         self.say(f"well: {self.client.call('GET', '/health')['status']}")
         self.say(f"logged in as {self.client.log_in(self.emulator, 'traveller')}")
         self.room_for_one(self.the_tour())
+        self.time_is_over()
         self.the_sweep()
         self.nothing_is_left()

@@ -21,6 +21,7 @@ import yaml
 from .emulator import Emulator, end_in_order, free_port
 from .install import Installation
 from .wait import until
+from .weigh import weigh
 
 ROOT = Path(__file__).resolve().parents[3]
 INVOKE = "2015-03-31/functions/function/invocations"
@@ -82,21 +83,28 @@ def fault(answer: Any) -> str | None:
     return kind if kind.startswith(CRASHES) else None
 
 
-def replay(emulator: Emulator, installed: Installation, bootstraps: Path, rie: Path) -> int:
+def environments(emulator: Emulator, installed: Installation) -> dict[str, dict[str, str]]:
+    """What each function has in its environment."""
+    functions = emulator.client("lambda")
+
+    def of(name: str) -> dict[str, str]:
+        deployed = f"{installed.parameters['Deployment']}-{name}"
+        told = functions.get_function_configuration(FunctionName=deployed)["Environment"]["Variables"]
+        return emulator.environment | told
+
+    return {name: of(name) for name in surfaces()}
+
+
+def replay(secret: str, environments: dict[str, dict[str, str]], bootstraps: Path, rie: Path) -> int:
     """All of them; how many failed."""
     failed = 0
-    functions = emulator.client("lambda")
-    secret = installed.origin_secret()
     for name, surface in sorted(surfaces().items()):
         event = json.loads((ROOT / "events" / f"{name}.json").read_text())
         if "httpMethod" in event:
             # It comes in by the front door.
             event["headers"]["x-slipway-origin"] = secret
             event["multiValueHeaders"]["x-slipway-origin"] = [secret]
-        deployed = f"{installed.parameters['Deployment']}-{name}"
-        told = functions.get_function_configuration(FunctionName=deployed)["Environment"]["Variables"]
-        environment = emulator.environment | told
-        answer, printed = invoke(bootstraps / surface / "bootstrap", rie, name, environment, event)
+        answer, printed = invoke(bootstraps / surface / "bootstrap", rie, name, environments[name], event)
         wrong = fault(answer)
         failed += wrong is not None
         times = ", ".join(f"{kind.lower()} {ms} ms" for kind, ms in TIMES.findall(printed))
@@ -120,8 +128,10 @@ def main() -> int:
         ends.callback(emulator.stop)
         installed = Installation(emulator, ROOT, given.bootstraps.resolve(), given.sam, work)
         installed.deploy({"AgentUrl": "https://agent.example/slipway-agent", "AgentSha256": "0" * 64})
-        failed = replay(emulator, installed, given.bootstraps.resolve(), given.rie)
-    print(f"{failed} failed" if failed else "every event was answered")
+        bootstraps, told = given.bootstraps.resolve(), environments(emulator, installed)
+        failed = replay(installed.origin_secret(), told, bootstraps, given.rie)
+        failed += weigh(bootstraps, surfaces(), told)
+    print(f"{failed} failed" if failed else "every event was answered, and no program is too heavy")
     return 1 if failed else 0
 
 
