@@ -33,9 +33,7 @@ fn is_set(parameter: &str) -> Value {
 /// What must be said together: without it the functions that have a fleet would not start.
 fn rules() -> Value {
     let needs = |whenever: &str, needed: &[&str]| {
-        let assertion = |name: &&str| {
-            json!({"Assert": is_set(name), "AssertDescription": format!("{whenever} is given, and so {name} must be.")})
-        };
+        let assertion = |name: &&str| json!({"Assert": is_set(name), "AssertDescription": format!("{whenever} is given, and so {name} must be.")});
         json!({"RuleCondition": is_set(whenever), "Assertions": needed.iter().map(assertion).collect::<Vec<_>>()})
     };
     json!({

@@ -182,6 +182,7 @@ fn clock() {
         instance_type: "g5.xlarge".to_owned(),
         life: std::time::Duration::from_secs(3600),
         image: "busybox".to_owned(),
+        disk: None,
         enroll_token: Secret::new("nobody's"),
     };
     drop(block_on(bench.plane.ports.fleet.provision(&order)));

@@ -106,7 +106,7 @@ fn owners(needed: &str) -> Option<&'static [&'static str]> {
 }
 
 /// What is called by queues, clocks and launches, and by no person.
-const WORKERS: [&str; 3] = ["functions/dispatcher", "functions/launcher", "functions/sweeper"];
+const WORKERS: [&str; 4] = ["functions/disk-worker", "functions/dispatcher", "functions/launcher", "functions/sweeper"];
 
 /// Runtimes, networks, clocks and dice.
 const IMPURE: [&str; 14] = [

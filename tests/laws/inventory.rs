@@ -80,6 +80,7 @@ pub(crate) fn an_orphan_is_ended(seed: u64, bug: Option<Bug>) -> Result<(), Viol
         instance_type: "p5.4xlarge".to_owned(),
         life: Duration::from_secs(3600),
         image: "busybox".to_owned(),
+        disk: None,
         enroll_token: mint(KeyKind::Enroll, &ports.ids.random()),
     };
     h.strays.insert(workload);

@@ -175,6 +175,7 @@ impl Submit {
             github_user: self.github_user.clone(),
             priority,
             end_on_exit: self.end_on_exit,
+            disk: None,
         })
     }
 

@@ -77,6 +77,7 @@ async fn order(plane: &Plane, workload: &Workload) -> Result<Order, StepError> {
         instance_type: workload.spec.instance_type.clone(),
         life: workload.duration.duration(),
         image: workload.spec.image.as_str().to_owned(),
+        disk: workload.spec.disk.as_ref().map(|disk| disk.id),
         enroll_token,
     })
 }

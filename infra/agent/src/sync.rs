@@ -66,6 +66,7 @@ impl Seen {
             main: self.main,
             jupyter: self.jupyter.clone(),
             notes: self.notes.iter().take(MOST_NOTES).cloned().collect(),
+            frozen: None,
             next_session: None,
         }
     }

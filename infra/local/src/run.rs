@@ -90,6 +90,7 @@ impl Local {
             queue: sender,
             launches: Arc::new(launches.clone()),
             fleet: Arc::new(fleet.clone()),
+            volumes: Arc::new(cloud::Absent),
             identity: Arc::new(identity),
             vault: Arc::new(vault),
             people: Arc::new(GithubKeys::new(&settings.github_url)?),

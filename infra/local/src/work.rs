@@ -34,13 +34,14 @@ impl Consumer for Workers {
         match message {
             Message::Doorbell { pool } => dispatcher::ring(&self.plane, &pool).await,
             Message::Reconcile { tenant, workload } => launcher::reconcile(&self.plane, &tenant, workload).await,
+            Message::Disk { tenant, owner, disk } => disk_worker::tend(&self.plane, &tenant, &owner, disk).await,
         }
     }
 
     async fn give_up(&self, message: Message, error: Option<WorkError>) -> Result<(), WorkError> {
         match message {
-            // It is about no job, and so fails none: while somebody waits in the pool, the sweep rings again.
-            Message::Doorbell { .. } => Ok(()),
+            // They are about no job, and so fail none: the sweep rings again while somebody waits, and looks again at each disk.
+            Message::Doorbell { .. } | Message::Disk { .. } => Ok(()),
             Message::Reconcile { tenant, workload } => {
                 launcher::give_up(&self.plane, &tenant, workload, error.as_ref()).await
             }

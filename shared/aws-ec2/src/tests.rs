@@ -28,6 +28,7 @@ pub(crate) fn order() -> Order {
         instance_type: "g5.12xlarge".into(),
         life: Duration::from_secs(4 * 3_600),
         image: "pytorch/pytorch:2.1".into(),
+        disk: None,
         enroll_token: Secret::new("swe_once"),
     }
 }

@@ -80,7 +80,8 @@ fn hashed(tenant: &TenantId) -> String {
 /// What was ordered, so that a repetition with other parameters is told from a true one. The length of its life is left out: the
 /// owner may extend it while it is launched, and the deadline allows for that.
 pub(crate) fn fingerprint(order: &Order) -> String {
-    let Order { tenant, workload, attempt, pool, node, gpus, gpu, instance_type, life: _, image, enroll_token } = order;
+    let Order { tenant, workload, attempt, pool, node, gpus, gpu, instance_type, life: _, image, disk, enroll_token } =
+        order;
     let token = enroll_token.hash();
     let fields = json!([tenant, workload, attempt, pool, node, gpus, gpu, instance_type, image, token.as_str()]);
     SecretHash::of(fields.to_string().as_bytes()).as_str().to_owned()

@@ -19,6 +19,7 @@ pub mod secrets;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod vault;
+pub mod volumes;
 
 use std::sync::Arc;
 
@@ -36,6 +37,9 @@ pub use presigned::{LoginRules, NotPresigned, Presigned, Rejected};
 pub use queue::Queue;
 pub use secrets::{FixedSecrets, InstallationSecrets, Secrets};
 pub use vault::{KeyVault, SealContext, Vault, VaultError};
+pub use volumes::{
+    Attachment, DiskRef, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
+};
 
 /// Every port together, as a plane is given them.
 #[derive(Clone)]
@@ -50,6 +54,8 @@ pub struct Ports {
     pub launches: Arc<dyn Launches>,
     /// Machines, pods or processes.
     pub fleet: Arc<dyn Fleet>,
+    /// What disks are made of.
+    pub volumes: Arc<dyn Volumes>,
     /// Who AWS credentials belong to.
     pub identity: Arc<dyn Identity>,
     /// Sealing what is secret at rest.

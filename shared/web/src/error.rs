@@ -158,6 +158,8 @@ impl From<StoreError> for Error {
             StoreError::Moved | StoreError::NoRoom => {
                 Self::Conflict("It was changed by somebody else at the same time: try again".into())
             }
+            StoreError::NameTaken => Self::Conflict("A disk of this name is there already".to_owned()),
+            StoreError::TooManyDisks => Self::Conflict("There are as many disks as one user may have".to_owned()),
             StoreError::TooManyJobs => {
                 Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into())
             }

@@ -300,6 +300,7 @@ impl Harness {
             match message {
                 Message::Doorbell { pool } => dispatcher::ring(&plane, &pool).await,
                 Message::Reconcile { tenant, workload } => launcher::reconcile(&plane, &tenant, workload).await,
+                Message::Disk { tenant, owner, disk } => disk_worker::tend(&plane, &tenant, &owner, disk).await,
             }
         };
         let task = self.executor.spawn("delivery", work);

@@ -21,6 +21,7 @@ fn boot(gpus: Vec<u32>, image: &str) -> Boot {
         image_root: None,
         image: image.into(),
         gpus,
+        disk: false,
         gpus_simulated: false,
     }
 }

@@ -79,6 +79,7 @@ impl Stage {
             image_root: None,
             image: image.into(),
             gpus: Vec::new(),
+            disk: false,
             gpus_simulated: false,
         };
         fs::write(folder.path().join("etc/boot.json"), serde_json::to_vec_pretty(&boot).unwrap()).unwrap();

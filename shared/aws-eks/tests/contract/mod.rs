@@ -70,6 +70,7 @@ fn order(number: u8, attempt: u32) -> Order {
         life: Duration::from_secs(3_600),
         gpus: 4,
         image: "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime".into(),
+        disk: None,
         enroll_token: Secret::new(format!("token-{number}-{attempt}")),
     }
 }

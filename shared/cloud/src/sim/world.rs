@@ -173,6 +173,7 @@ impl World {
             queue: port.clone(),
             launches: port.clone(),
             fleet: port.clone(),
+            volumes: Arc::new(crate::Absent),
             identity: port.clone(),
             vault: port.clone(),
             people: port,
