@@ -269,7 +269,8 @@ impl Disk {
     fn record(&self, pending: &Pending, id: SnapshotId, completed_at: Option<Timestamp>) -> Option<Snapshot> {
         let Pending { operation, number, begun_at, .. } = *pending;
         let volume = self.volume.clone()?;
-        Some(Snapshot { id, number, operation, volume, size_gb: self.size_gb, created_at: begun_at, completed_at })
+        let (listed_as, size_gb) = ((self.id, number), self.size_gb);
+        Some(Snapshot { id, number, operation, volume, listed_as, size_gb, created_at: begun_at, completed_at })
     }
 
     fn operation(pending: &Pending, status: Status, error: Option<String>, now: Timestamp) -> Operation {

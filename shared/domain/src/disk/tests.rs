@@ -169,6 +169,7 @@ fn retention_keeps_the_newest_and_what_the_disk_is_made_of() {
         number,
         operation: operation(1),
         volume: VolumeId::new("vol-1"),
+        listed_as: (DiskId::new(NOW, &[1; 32]), number),
         size_gb: 10,
         created_at: days(age),
         completed_at: complete.then(|| days(age)),
