@@ -106,8 +106,9 @@ impl World {
         let awake = {
             let mut state = self.state();
             state.now = state.now.max(to);
-            let State { settings, now, queues, fleet, timers, .. } = &mut *state;
+            let State { settings, now, queues, fleet, shelf, timers, .. } = &mut *state;
             fleet.arrive(*now, settings);
+            shelf.arrive(*now, fleet, settings);
             queues.arrive(*now);
             let later = timers.waiting.split_off(&(*now, u64::MAX));
             mem::replace(&mut timers.waiting, later)
