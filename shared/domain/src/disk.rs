@@ -142,9 +142,6 @@ pub enum DiskRefusal {
         /// When it is gone.
         at: Timestamp,
     },
-    /// It is not deleted.
-    #[error("Disk '{0}' is not marked for deletion")]
-    NotDeleted(String),
     /// It has less room than what is on it was made with.
     #[error("Disk '{name}' has {has} GB: it cannot be made smaller")]
     TooSmall {

@@ -167,7 +167,6 @@ impl From<DiskRefusal> for Error {
             DiskRefusal::TooSmall { .. } => Self::field("size_gb", words, None),
             DiskRefusal::InUse(_)
             | DiskRefusal::Busy { .. }
-            | DiskRefusal::NotDeleted(_)
             | DiskRefusal::Empty(_)
             | DiskRefusal::NoSuchStep { .. } => Self::Conflict(words),
         }

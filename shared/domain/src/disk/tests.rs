@@ -111,7 +111,7 @@ fn deleted_and_had_back_within_thirty_days() {
     assert!(marked.purge(at.minus(A_DAY)).is_err() && marked.undelete(operation(3), at).is_err());
     assert_eq!(marked.undelete(operation(3), at.minus(A_DAY)).unwrap().disk.state, DiskState::Available);
     let gone = marked.deleted(NOW).unwrap().disk.purge(at).unwrap().disk;
-    assert!(gone.undelete(operation(3), at.minus(A_DAY)).is_err());
+    assert!(gone.undelete(operation(3), at.minus(A_DAY)).is_err(), "its snapshots are going");
     let early = asked("data", 10).create(operation(1), NOW).disk.delete(operation(2), NOW).unwrap();
     assert_eq!(early.operations.iter().map(|one| one.status).collect::<Vec<_>>(), [Status::Completed, Status::Queued]);
 }
