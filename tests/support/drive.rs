@@ -71,6 +71,7 @@ impl Bench {
     }
 
     pub(crate) fn of(world: &World) -> Self {
+        world.set(|settings| settings.time_flies = true);
         let (plane, embedded) = block_on(super::plane(world));
         embedded.meter().start();
         let router = super::router(&plane);

@@ -25,15 +25,15 @@ pub(crate) const SAMPLE_JOB: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
 pub(crate) type Things = BTreeMap<String, String>;
 
 /// A new parameter needs an entry here, and what it stands for a place in [`Scene::new`].
-fn things(job: &str, operation: &str) -> Things {
-    [("job_id", job), ("github_username", "jeanschmidt"), ("disk_name", "my-disk"), ("operation_id", operation)]
+fn things(job: &str, disk: &str, operation: &str) -> Things {
+    [("job_id", job), ("github_username", "jeanschmidt"), ("disk_name", disk), ("operation_id", operation)]
         .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
         .into()
 }
 
 /// What stands in the paths of examples.
 pub(crate) fn samples() -> Things {
-    things(SAMPLE_JOB, SAMPLE_JOB)
+    things(SAMPLE_JOB, "my-training-data", SAMPLE_JOB)
 }
 
 /// Who may call an operation, as the document says.
@@ -241,7 +241,7 @@ impl Scene {
         bench.reconcile(&job);
         let token = bench.provision(&booting);
         bench.embedded.meter().start();
-        let own = things(&job, &a_disk(&bench, "my-disk"));
+        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"));
         Self { bench, key, own, agent, token }
     }
 

@@ -47,6 +47,8 @@ pub struct Settings {
     pub duplicates: u16,
     /// By how much, at most, each task's clock is wrong in either direction.
     pub skew: Duration,
+    /// Whoever sleeps outside an executor moves the time to when they awake: for tests in which nobody else would.
+    pub time_flies: bool,
     /// How long a volume takes until it is there for an instance.
     pub attach: RangeInclusive<Duration>,
     /// How long a volume takes to come off, and how long it stays fixed to an instance that has stopped.
@@ -77,6 +79,7 @@ impl Default for Settings {
             most_receives: domain::policy::MOST_RECEIVES,
             duplicates: 0,
             skew: Duration::ZERO,
+            time_flies: false,
             attach: seconds(1, 20),
             detach: seconds(0, 20),
             snapshot: seconds(5, 3 * 3_600),
