@@ -3,11 +3,14 @@
 //! `SLIPWAY_SEED=N cargo test --test all laws::disks::random` replays one schedule, call by call.
 //! `SLIPWAY_SCHEDULES=100000 cargo test --release --test all laws::disks::random` soaks.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use domain::{Disk, DiskId, WorkloadId, disk::DiskState, lifecycle::State};
 
-use super::{Law, asks::Ask};
+use super::{
+    Law,
+    asks::{Ask, Asked, Said},
+};
 use crate::laws::{
     agents::{Agents, Temper},
     at_rest,
@@ -73,11 +76,19 @@ fn disk_weather(h: &mut Harness) {
 /// One schedule, up to the first law that it breaks, with what happened until then.
 pub(crate) fn schedule(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
     drop(secrets::take_log());
+    watched(seed, bug).map(drop)
+}
+
+/// As [`schedule`], with the world as it was left.
+fn watched(seed: u64, bug: Option<Bug>) -> Result<Harness, Violation> {
     let mut h = Harness::new(seed, bug);
-    play(&mut h, seed).map_err(|mut violation| {
-        violation.story = h.story();
-        violation
-    })
+    match play(&mut h, seed) {
+        Ok(()) => Ok(h),
+        Err(mut violation) => {
+            violation.story = h.story();
+            Err(violation)
+        }
+    }
 }
 
 fn play(h: &mut Harness, seed: u64) -> Law {
@@ -179,7 +190,7 @@ fn step(h: &mut Harness, users: &mut [User], number: usize) -> Law {
             }
         }
         Move::Minutes => {
-            let seconds = u64::try_from(h.rng.below(900)).unwrap_or(0);
+            let seconds = u64::try_from(h.rng.below(500)).unwrap_or(0);
             return h.rest(seconds);
         }
         Move::Hours => {
@@ -211,4 +222,30 @@ fn pass(h: &mut Harness, most: usize) -> Law {
 #[test]
 fn random_schedules_with_disks_break_no_law() {
     soak("laws::disks::random", schedule);
+}
+
+/// What a schedule has seen, by its name.
+fn seen_in(h: &Harness) -> BTreeSet<&'static str> {
+    let done = |asked: &&Asked| matches!(asked.said, Some(Some(Said::Done(_) | Said::Taken(_))));
+    let mut seen = h.disks.asked.iter().filter(done).map(|asked| asked.ask.name()).collect::<BTreeSet<_>>();
+    let rows = || h.disks.rows.values();
+    let marks = [
+        ("a disk that was used twice", rows().any(|disk| disk.complete > 1)),
+        ("a stranger's copy", h.disks.snapshots.iter().any(|one| one.foreign)),
+        ("a volume that was written to", h.disks.volumes.iter().any(|one| one.is_written())),
+        ("a snapshot that failed", h.disks.snapshots.iter().any(|one| one.fails)),
+        ("a snapshot that was let go", h.disks.snapshots.iter().any(|one| one.deleted_at.is_some())),
+    ];
+    seen.extend(marks.into_iter().filter(|(_, seen)| *seen).map(|(name, _)| name));
+    seen
+}
+
+#[test]
+fn the_schedules_see_all_that_they_are_about() {
+    let seen = secrets::listening(|| {
+        (0..60).filter_map(|seed| watched(seed, None).ok()).flat_map(|h| seen_in(&h)).collect::<BTreeSet<_>>()
+    });
+    let all = ["branch", "create", "delete", "rename", "restore", "snapshot", "submit", "undelete"];
+    let missing = all.into_iter().filter(|name| !seen.contains(name)).collect::<Vec<_>>();
+    assert!(missing.is_empty() && seen.len() == all.len() + 5, "{missing:?} of {seen:?}");
 }
