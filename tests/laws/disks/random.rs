@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use cloud::sim::Settings;
 use domain::{Disk, DiskId, WorkloadId, disk::DiskState, lifecycle::State};
 
 use super::{
@@ -65,7 +66,10 @@ fn disk_weather(h: &mut Harness) {
     let fails = [0, 0, 0, 150][h.rng.below(4)];
     let longest = Duration::from_secs([20, 600, 600, 3 * 3_600][h.rng.below(4)]);
     h.peaceful &= fails == 0;
+    let spans = Settings::default();
     h.world.set(|settings| {
+        (settings.boot, settings.stop) = (spans.boot, spans.stop);
+        (settings.attach, settings.detach) = (spans.attach, spans.detach);
         settings.snapshot = Duration::from_secs(5)..=longest;
         settings.failing_snapshots = fails;
         settings.failing_tags = fails;
@@ -97,6 +101,12 @@ fn play(h: &mut Harness, seed: u64) -> Law {
     // Two people of one tenant: what is said of tenants is said by other schedules.
     let mut users = people::users(h);
     users.truncate(2);
+    for user in &users {
+        let uses = h.rng.below(4);
+        if uses > 0 && h.rng.chance(500) {
+            h.a_used_disk(&(user.tenant.clone(), user.name.clone()), u32::try_from(uses).unwrap_or(1));
+        }
+    }
     disk_weather(h);
     let turns = 4 + h.rng.below(18).min(h.rng.below(18));
     for number in 0..turns {
@@ -145,11 +155,28 @@ fn drawn(h: &mut Harness) -> Move {
     Move::Minutes
 }
 
-/// One of a person's disks.
-fn a_disk(h: &mut Harness, user: &User) -> Option<DiskId> {
+/// One of a person's disks; most times one with which that can be done.
+fn a_disk(h: &mut Harness, user: &User, fits: fn(&Disk) -> bool) -> Option<DiskId> {
+    let any = h.rng.chance(200);
     let mine = h.disks.rows.values().filter(|disk| disk.tenant == user.tenant && disk.owner == user.name);
-    let mine = mine.map(|disk| disk.id).collect::<Vec<_>>();
+    let mine = mine.filter(|disk| any || fits(disk)).map(|disk| disk.id).collect::<Vec<_>>();
     h.rng.pick(&mine)
+}
+
+fn is_free(disk: &Disk) -> bool {
+    disk.state == DiskState::Available
+}
+
+fn has_snapshots(disk: &Disk) -> bool {
+    disk.complete > 0
+}
+
+fn is_deleted(disk: &Disk) -> bool {
+    disk.state == DiskState::Deleting
+}
+
+fn is_attached(disk: &Disk) -> bool {
+    disk.state == DiskState::Attached
 }
 
 /// One of a person's jobs that goes on.
@@ -165,12 +192,12 @@ fn asked(h: &mut Harness, user: &User, what: Move) -> Option<Ask> {
     Some(match what {
         Move::Create => Ask::Create(name),
         Move::Submit => Ask::Submit { disk: name, tenths: [10, 10, 15, 80][h.rng.below(4)] },
-        Move::Rename => Ask::Rename(a_disk(h, user)?, name),
-        Move::Delete => Ask::Delete(a_disk(h, user)?),
-        Move::Undelete => Ask::Undelete(a_disk(h, user)?),
-        Move::Snapshot => Ask::Snapshot(a_disk(h, user)?),
-        Move::Restore => Ask::Restore(a_disk(h, user)?),
-        Move::Branch => Ask::Branch(a_disk(h, user)?, name),
+        Move::Rename => Ask::Rename(a_disk(h, user, is_free)?, name),
+        Move::Delete => Ask::Delete(a_disk(h, user, is_free)?),
+        Move::Undelete => Ask::Undelete(a_disk(h, user, is_deleted)?),
+        Move::Snapshot => Ask::Snapshot(a_disk(h, user, is_attached)?),
+        Move::Restore => Ask::Restore(a_disk(h, user, |disk| is_free(disk) && has_snapshots(disk))?),
+        Move::Branch => Ask::Branch(a_disk(h, user, has_snapshots)?, name),
         Move::Cancel | Move::Other | Move::Minutes | Move::Hours | Move::Weeks => return None,
     })
 }
