@@ -57,13 +57,13 @@ const MOVES: [(usize, Move); 13] = [
     (6, Move::Other),
     (34, Move::Minutes),
     (14, Move::Hours),
-    (3, Move::Weeks),
+    (6, Move::Weeks),
 ];
 
 /// How much goes wrong, drawn from a schedule's seed.
 fn disk_weather(h: &mut Harness) {
     weather(h);
-    let fails = [0, 0, 0, 150][h.rng.below(4)];
+    let fails = [0, 0, 300][h.rng.below(3)];
     let longest = Duration::from_secs([20, 600, 600, 3 * 3_600][h.rng.below(4)]);
     h.peaceful &= fails == 0;
     let spans = Settings::default();
@@ -108,7 +108,7 @@ fn play(h: &mut Harness, seed: u64) -> Law {
         }
     }
     disk_weather(h);
-    let turns = 4 + h.rng.below(18).min(h.rng.below(18));
+    let turns = 3 + h.rng.below(12).min(h.rng.below(12));
     for number in 0..turns {
         step(h, &mut users, number)?;
         h.hear(&mut users);
@@ -117,7 +117,7 @@ fn play(h: &mut Harness, seed: u64) -> Law {
     h.rest(300)?;
     h.pass(180)?;
     at_rest::check(h, false)?;
-    if !seed.is_multiple_of(3) {
+    if !seed.is_multiple_of(5) {
         return Ok(());
     }
     wind_up(h, &mut users)?;
@@ -270,9 +270,9 @@ fn seen_in(h: &Harness) -> BTreeSet<&'static str> {
 #[test]
 fn the_schedules_see_all_that_they_are_about() {
     let seen = secrets::listening(|| {
-        (0..60).filter_map(|seed| watched(seed, None).ok()).flat_map(|h| seen_in(&h)).collect::<BTreeSet<_>>()
+        (0..100).filter_map(|seed| watched(seed, None).ok()).flat_map(|h| seen_in(&h)).collect::<BTreeSet<_>>()
     });
     let all = ["branch", "create", "delete", "rename", "restore", "snapshot", "submit", "undelete"];
     let missing = all.into_iter().filter(|name| !seen.contains(name)).collect::<Vec<_>>();
-    assert!(missing.is_empty() && seen.len() == all.len() + 5, "{missing:?} of {seen:?}");
+    assert!(missing.is_empty() && seen.len() == all.len() + 5, "{missing:?} are missing; seen were {seen:?}");
 }
