@@ -39,6 +39,7 @@ mod sandbox;
 mod spawn;
 mod ssh;
 mod sync;
+pub mod tree;
 
 pub use self::{
     cli::run,
