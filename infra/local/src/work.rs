@@ -54,7 +54,7 @@ impl Consumer for Workers {
 #[async_trait]
 impl Steps for Workers {
     async fn step(&self, handler: &str, payload: Value) -> Result<Value, TaskError> {
-        let stepped = launcher::step(&self.plane, handler, payload).await;
+        let stepped = Box::pin(launcher::step(&self.plane, handler, payload)).await;
         stepped.map_err(|error| TaskError::new(error.error, error.cause))
     }
 }
