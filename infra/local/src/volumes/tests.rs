@@ -146,7 +146,7 @@ fn fill(root: &Path, outside: &Path) {
     let odd: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"not \xff UTF-8");
     fs::write(root.join(odd), "odd").unwrap();
     fs::write(root.join("secret"), "nobody reads this").unwrap();
-    fs::set_permissions(root.join("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(root.join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::create_dir_all(root.join("closed/deeper")).unwrap();
     fs::write(root.join("closed/deeper/file"), "closed").unwrap();
     let old = std::time::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
