@@ -121,7 +121,8 @@ impl Absences {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::{NOW, order};
+    use crate::tests::order;
+    use aws_core::replay::NOW;
 
     fn seen(standing: Standing, transition: &str) -> Seen {
         Seen {
