@@ -204,5 +204,5 @@ const ALL: [(Bug, &[&str]); 11] = [
 
 #[test]
 fn every_sown_bug_about_disks_is_caught() {
-    all_are_caught(&ALL, &["I10", "I11", "I12", "I13", "I14"], |_| random::schedule);
+    println!("{}", all_are_caught(&ALL, &["I10", "I11", "I12", "I13", "I14"], |_| random::schedule));
 }

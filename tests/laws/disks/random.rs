@@ -101,6 +101,7 @@ fn play(h: &mut Harness, seed: u64) -> Law {
     // Two people of one tenant: what is said of tenants is said by other schedules.
     let mut users = people::users(h);
     users.truncate(2);
+    h.world.set(|settings| settings.strangers = 400);
     for user in &users {
         let uses = h.rng.below(4);
         if uses > 0 && h.rng.chance(500) {

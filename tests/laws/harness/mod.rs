@@ -276,7 +276,7 @@ impl Harness {
             let tenant = TenantId::new(invocation.payload["tenant"].as_str().unwrap_or_default());
             at_once::step_said(&invocation.handler, &tenant, &invocation.payload.to_string())?;
             let name = format!("{} of {flight}", invocation.handler);
-            let work = async move { launcher::step(&plane, &invocation.handler, invocation.payload).await };
+            let work = async move { Box::pin(launcher::step(&plane, &invocation.handler, invocation.payload)).await };
             let task = self.executor.spawn("step", work);
             self.names.insert(task, name);
             self.tasks.insert(task, Purpose::Step { flight, attempt, tenant });
