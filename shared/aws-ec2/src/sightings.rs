@@ -120,8 +120,10 @@ impl Absences {
 
 #[cfg(test)]
 mod tests {
+    use aws_core::replay::NOW;
+
     use super::*;
-    use crate::tests::{NOW, order};
+    use crate::tests::order;
 
     fn seen(standing: Standing, transition: &str) -> Seen {
         Seen {
