@@ -94,8 +94,10 @@ pub async fn end_orphans(plane: &Plane) -> Result<u32, WorkError> {
     }
     for found in plane.ports.volumes.snapshots().await? {
         if is_a_double(plane, &found).await? {
-            plane.ports.volumes.delete_snapshot(&found.snapshot).await?;
-            ended += 1;
+            match plane.ports.volumes.delete_snapshot(&found.snapshot).await {
+                Ok(()) => ended += 1,
+                Err(error) => tracing::warn!(snapshot = %found.snapshot, %error, "snapshot.not_ended"),
+            }
         }
     }
     Ok(ended)
@@ -106,13 +108,17 @@ fn is_wanted(disk: &Disk, found: &TaggedVolume) -> bool {
     is_being_made || disk.uses < found.uses || disk.volume.as_ref() == Some(&found.volume)
 }
 
-/// Whether this is a second snapshot of one operation: the answer about it was lost just when it had begun, and the next look made one
-/// more. Whatever we cannot tell is left alone: a copy that somebody made carries our tags, but is of no volume of ours (trap T18).
+/// Whether this is a snapshot that nobody came to know: the answer about it was lost just when it had begun, and the next look made one
+/// more. It goes when another of the same volume is complete. Whatever we cannot tell is left alone: a copy that somebody made carries our
+/// tags, but is of no volume of ours (trap T18).
 async fn is_a_double(plane: &Plane, found: &TaggedSnapshot) -> Result<bool, WorkError> {
+    // Read before the others: what is recorded after this was under way here.
+    let disk = plane.store.disk(&found.of.tenant, &found.of.owner, found.of.disk).await?;
+    let under_way = disk.and_then(|disk| disk.pending).is_some_and(|pending| pending.operation == found.operation);
+    if under_way {
+        return Ok(false);
+    }
     let known = plane.store.disk_snapshots(&found.of.tenant, found.of.disk).await?;
-    let of_ours = known.iter().any(|known| known.id == found.snapshot);
-    let double = known.iter().any(|known| {
-        known.operation == found.operation && known.completed_at.is_some() && known.volume == found.volume
-    });
-    Ok(double && !of_ours)
+    let kept = known.iter().any(|known| known.volume == found.volume && known.completed_at.is_some());
+    Ok(kept && !plane.store.snapshot_is_had(&found.snapshot).await?)
 }

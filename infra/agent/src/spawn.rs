@@ -10,7 +10,10 @@ use std::{
     thread,
 };
 
-use tokio::sync::oneshot;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 use crate::{AgentError, orphans};
 
@@ -18,6 +21,19 @@ use crate::{AgentError, orphans};
 pub(crate) struct Started {
     pub(crate) id: i32,
     pub(crate) ended: oneshot::Receiver<io::Result<ExitStatus>>,
+}
+
+/// Has programs begin with signals that work, whatever this one was started with.
+///
+/// What a program ignores its children ignore too (`signal(7)`), and shells that are not asked for job control start what is in the
+/// background without Ctrl-C: a job could not be interrupted by anybody. What is handled is not handed on, and so these are handled from
+/// here on, by doing nothing.
+pub(crate) fn take_signals() -> io::Result<()> {
+    for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()] {
+        // The handler stays when nobody listens to it any more.
+        drop(signal(kind)?);
+    }
+    Ok(())
 }
 
 /// Starts `command` and waits for it, both on one new thread.

@@ -247,7 +247,15 @@ fn front(settings: &Settings, address: SocketAddr) -> Front {
 /// Every surface, in the order of the API document.
 #[must_use]
 pub fn surfaces() -> Vec<Surface> {
-    vec![meta::surface(), auth::surface(), keys::surface(), jobs::surface(), cluster::surface(), agent_api::surface()]
+    vec![
+        meta::surface(),
+        auth::surface(),
+        keys::surface(),
+        jobs::surface(),
+        disks::surface(),
+        cluster::surface(),
+        agent_api::surface(),
+    ]
 }
 
 /// Answers until it is told to close.

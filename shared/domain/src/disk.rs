@@ -142,9 +142,6 @@ pub enum DiskRefusal {
         /// When it is gone.
         at: Timestamp,
     },
-    /// It is not deleted.
-    #[error("Disk '{0}' is not marked for deletion")]
-    NotDeleted(String),
     /// It has less room than what is on it was made with.
     #[error("Disk '{name}' has {has} GB: it cannot be made smaller")]
     TooSmall {
@@ -234,7 +231,9 @@ impl Disk {
             DiskState::Attached => self.pending.as_ref().map(|pending| pending.begun_at.plus(policy::DISK_LOOK)),
             DiskState::Available => self.prune_at,
         };
-        let tags = self.naming.as_ref().filter(|naming| !naming.tried || !naming.errors.is_empty());
+        // Tags are changed while nobody uses it: until then there is nothing to look at.
+        let tags = self.naming.as_ref().filter(|_| self.state == DiskState::Available);
+        let tags = tags.filter(|naming| !naming.tried || !naming.errors.is_empty());
         let tags =
             tags.map(|naming| self.since.plus(if naming.tried { policy::TAGS_AGAIN } else { policy::SECOND_TRY }));
         state.into_iter().chain(tags).min()

@@ -210,6 +210,15 @@ impl Store {
         Ok(false)
     }
 
+    /// Whether any disk has this snapshot.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn snapshot_is_had(&self, snapshot: &SnapshotId) -> Result<bool, StoreError> {
+        let refs = self.get_row(Table::Disks, (&format!("snapshot#{snapshot}"), REFS)).await?;
+        Ok(refs.is_some_and(|refs| count_of(&refs, "disks") > 0))
+    }
+
     /// A snapshot that no disk has is gone.
     ///
     /// # Errors

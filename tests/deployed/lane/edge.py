@@ -75,7 +75,11 @@ class Edge:
                         self.send_header(name, value)
                 self.send_header("content-length", str(len(said)))
                 self.end_headers()
-                self.wfile.write(said)
+                try:
+                    self.wfile.write(said)
+                except BrokenPipeError:
+                    # Whoever asked has gone: an agent that was ended, say.
+                    self.close_connection = True
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = hand_on
 

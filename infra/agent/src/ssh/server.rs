@@ -34,6 +34,7 @@ use crate::{
     AgentError, environment,
     node::Node,
     processes::{self, SESSION_MARK},
+    spawn,
 };
 
 /// How many connections may be open at once; each costs memory before anybody has shown a key.
@@ -71,6 +72,9 @@ pub(crate) fn config(host_key: &Secret) -> Result<Arc<Config>, AgentError> {
 
 /// Serves connections for ever.
 pub(crate) async fn serve(node: Arc<Node>, config: Arc<Config>, listener: TcpListener) {
+    if let Err(error) = spawn::take_signals() {
+        tracing::warn!(%error, "programs ignore what this one ignores");
+    }
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
         match listener.accept().await {

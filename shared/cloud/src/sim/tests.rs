@@ -5,6 +5,7 @@ mod faults;
 mod fleet;
 mod fleets;
 mod queues;
+mod volumes;
 
 use std::time::Duration;
 

@@ -269,7 +269,8 @@ impl Disk {
     fn record(&self, pending: &Pending, id: SnapshotId, completed_at: Option<Timestamp>) -> Option<Snapshot> {
         let Pending { operation, number, begun_at, .. } = *pending;
         let volume = self.volume.clone()?;
-        Some(Snapshot { id, number, operation, volume, size_gb: self.size_gb, created_at: begun_at, completed_at })
+        let (listed_as, size_gb) = ((self.id, number), self.size_gb);
+        Some(Snapshot { id, number, operation, volume, listed_as, size_gb, created_at: begun_at, completed_at })
     }
 
     fn operation(pending: &Pending, status: Status, error: Option<String>, now: Timestamp) -> Operation {
@@ -380,21 +381,24 @@ impl Disk {
         Ok(self.changed(|next| next.operation = None).with(Some(done)))
     }
 
-    /// Its owner has it back.
+    /// Its owner has it back, or has it still.
     ///
     /// # Errors
-    /// When it is not deleted, or is gone for good.
+    /// When it is gone for good.
     pub fn undelete(&self, operation: OperationId, now: Timestamp) -> Result<DiskChange, DiskRefusal> {
+        let had_back = Operation::new(operation, Action::Undelete, Status::Completed, now);
         match self.delete_at {
+            // Whoever asks twice has it.
+            None => return Ok(self.changed(|_| {}).with(Some(had_back))),
             Some(at) if self.state == DiskState::Deleting && now < at => {}
-            _ => return Err(DiskRefusal::NotDeleted(self.named())),
+            Some(at) => return Err(DiskRefusal::Deleted { name: self.named(), at }),
         }
         let deleted = self.done(Action::Delete, self.since, now);
         let change = self.stepped(DiskStep::Undelete, now, |next| {
             (next.operation, next.delete_at) = (None, None);
             next.prune_at = (next.complete as usize > policy::SNAPSHOT_RETENTION.1).then_some(now);
         })?;
-        Ok(change.with(deleted).with(Some(Operation::new(operation, Action::Undelete, Status::Completed, now))))
+        Ok(change.with(deleted).with(Some(had_back)))
     }
 
     /// Its time is over: its snapshots go, and then its name.

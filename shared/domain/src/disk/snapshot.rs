@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Head;
-use crate::{OperationId, SnapshotId, Timestamp, VolumeId, policy};
+use crate::{DiskId, OperationId, SnapshotId, Timestamp, VolumeId, policy};
 
 /// A snapshot that we know by its id. Whatever else there is in the account, with whatever tags, is nobody's business (trap T18).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Snapshot {
     pub operation: OperationId,
     /// The volume that it was made of. A copy that somebody else makes of it is of another, whatever its tags say.
     pub volume: VolumeId,
+    /// The disk that it was made of and its number there: under these its agent listed what it holds. A branch's first snapshot has those
+    /// of the disk that it began with.
+    pub listed_as: (DiskId, u64),
     /// The size of the volume that it was made of, in GB.
     pub size_gb: u32,
     /// When it was begun.

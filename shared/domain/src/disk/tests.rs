@@ -111,7 +111,7 @@ fn deleted_and_had_back_within_thirty_days() {
     assert!(marked.purge(at.minus(A_DAY)).is_err() && marked.undelete(operation(3), at).is_err());
     assert_eq!(marked.undelete(operation(3), at.minus(A_DAY)).unwrap().disk.state, DiskState::Available);
     let gone = marked.deleted(NOW).unwrap().disk.purge(at).unwrap().disk;
-    assert!(gone.undelete(operation(3), at.minus(A_DAY)).is_err());
+    assert!(gone.undelete(operation(3), at.minus(A_DAY)).is_err(), "its snapshots are going");
     let early = asked("data", 10).create(operation(1), NOW).disk.delete(operation(2), NOW).unwrap();
     assert_eq!(early.operations.iter().map(|one| one.status).collect::<Vec<_>>(), [Status::Completed, Status::Queued]);
 }
@@ -169,6 +169,7 @@ fn retention_keeps_the_newest_and_what_the_disk_is_made_of() {
         number,
         operation: operation(1),
         volume: VolumeId::new("vol-1"),
+        listed_as: (DiskId::new(NOW, &[1; 32]), number),
         size_gb: 10,
         created_at: days(age),
         completed_at: complete.then(|| days(age)),
