@@ -120,10 +120,9 @@ impl Absences {
 
 #[cfg(test)]
 mod tests {
-    use aws_core::replay::NOW;
-
     use super::*;
     use crate::tests::order;
+    use aws_core::replay::NOW;
 
     fn seen(standing: Standing, transition: &str) -> Seen {
         Seen {

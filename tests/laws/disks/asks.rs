@@ -34,6 +34,22 @@ pub(crate) enum Ask {
     Branch(DiskId, &'static str),
 }
 
+impl Ask {
+    /// What it is called.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Submit { .. } => "submit",
+            Self::Rename(..) => "rename",
+            Self::Delete(_) => "delete",
+            Self::Undelete(_) => "undelete",
+            Self::Snapshot(_) => "snapshot",
+            Self::Restore(_) => "restore",
+            Self::Branch(..) => "branch",
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Said {

@@ -3,11 +3,15 @@
 //! `SLIPWAY_SEED=N cargo test --test all laws::disks::random` replays one schedule, call by call.
 //! `SLIPWAY_SCHEDULES=100000 cargo test --release --test all laws::disks::random` soaks.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use cloud::sim::Settings;
 use domain::{Disk, DiskId, WorkloadId, disk::DiskState, lifecycle::State};
 
-use super::{Law, asks::Ask};
+use super::{
+    Law,
+    asks::{Ask, Asked, Said},
+};
 use crate::laws::{
     agents::{Agents, Temper},
     at_rest,
@@ -53,16 +57,19 @@ const MOVES: [(usize, Move); 13] = [
     (6, Move::Other),
     (34, Move::Minutes),
     (14, Move::Hours),
-    (3, Move::Weeks),
+    (6, Move::Weeks),
 ];
 
 /// How much goes wrong, drawn from a schedule's seed.
 fn disk_weather(h: &mut Harness) {
     weather(h);
-    let fails = [0, 0, 0, 150][h.rng.below(4)];
+    let fails = [0, 0, 300][h.rng.below(3)];
     let longest = Duration::from_secs([20, 600, 600, 3 * 3_600][h.rng.below(4)]);
     h.peaceful &= fails == 0;
+    let spans = Settings::default();
     h.world.set(|settings| {
+        (settings.boot, settings.stop) = (spans.boot, spans.stop);
+        (settings.attach, settings.detach) = (spans.attach, spans.detach);
         settings.snapshot = Duration::from_secs(5)..=longest;
         settings.failing_snapshots = fails;
         settings.failing_tags = fails;
@@ -73,11 +80,19 @@ fn disk_weather(h: &mut Harness) {
 /// One schedule, up to the first law that it breaks, with what happened until then.
 pub(crate) fn schedule(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
     drop(secrets::take_log());
+    watched(seed, bug).map(drop)
+}
+
+/// As [`schedule`], with the world as it was left.
+fn watched(seed: u64, bug: Option<Bug>) -> Result<Harness, Violation> {
     let mut h = Harness::new(seed, bug);
-    play(&mut h, seed).map_err(|mut violation| {
-        violation.story = h.story();
-        violation
-    })
+    match play(&mut h, seed) {
+        Ok(()) => Ok(h),
+        Err(mut violation) => {
+            violation.story = h.story();
+            Err(violation)
+        }
+    }
 }
 
 fn play(h: &mut Harness, seed: u64) -> Law {
@@ -86,8 +101,14 @@ fn play(h: &mut Harness, seed: u64) -> Law {
     // Two people of one tenant: what is said of tenants is said by other schedules.
     let mut users = people::users(h);
     users.truncate(2);
+    for user in &users {
+        let uses = h.rng.below(4);
+        if uses > 0 && h.rng.chance(500) {
+            h.a_used_disk(&(user.tenant.clone(), user.name.clone()), u32::try_from(uses).unwrap_or(1));
+        }
+    }
     disk_weather(h);
-    let turns = 4 + h.rng.below(18).min(h.rng.below(18));
+    let turns = 3 + h.rng.below(12).min(h.rng.below(12));
     for number in 0..turns {
         step(h, &mut users, number)?;
         h.hear(&mut users);
@@ -96,7 +117,7 @@ fn play(h: &mut Harness, seed: u64) -> Law {
     h.rest(300)?;
     h.pass(180)?;
     at_rest::check(h, false)?;
-    if !seed.is_multiple_of(3) {
+    if !seed.is_multiple_of(5) {
         return Ok(());
     }
     wind_up(h, &mut users)?;
@@ -134,11 +155,28 @@ fn drawn(h: &mut Harness) -> Move {
     Move::Minutes
 }
 
-/// One of a person's disks.
-fn a_disk(h: &mut Harness, user: &User) -> Option<DiskId> {
+/// One of a person's disks; most times one with which that can be done.
+fn a_disk(h: &mut Harness, user: &User, fits: fn(&Disk) -> bool) -> Option<DiskId> {
+    let any = h.rng.chance(200);
     let mine = h.disks.rows.values().filter(|disk| disk.tenant == user.tenant && disk.owner == user.name);
-    let mine = mine.map(|disk| disk.id).collect::<Vec<_>>();
+    let mine = mine.filter(|disk| any || fits(disk)).map(|disk| disk.id).collect::<Vec<_>>();
     h.rng.pick(&mine)
+}
+
+fn is_free(disk: &Disk) -> bool {
+    disk.state == DiskState::Available
+}
+
+fn has_snapshots(disk: &Disk) -> bool {
+    disk.complete > 0
+}
+
+fn is_deleted(disk: &Disk) -> bool {
+    disk.state == DiskState::Deleting
+}
+
+fn is_attached(disk: &Disk) -> bool {
+    disk.state == DiskState::Attached
 }
 
 /// One of a person's jobs that goes on.
@@ -154,12 +192,12 @@ fn asked(h: &mut Harness, user: &User, what: Move) -> Option<Ask> {
     Some(match what {
         Move::Create => Ask::Create(name),
         Move::Submit => Ask::Submit { disk: name, tenths: [10, 10, 15, 80][h.rng.below(4)] },
-        Move::Rename => Ask::Rename(a_disk(h, user)?, name),
-        Move::Delete => Ask::Delete(a_disk(h, user)?),
-        Move::Undelete => Ask::Undelete(a_disk(h, user)?),
-        Move::Snapshot => Ask::Snapshot(a_disk(h, user)?),
-        Move::Restore => Ask::Restore(a_disk(h, user)?),
-        Move::Branch => Ask::Branch(a_disk(h, user)?, name),
+        Move::Rename => Ask::Rename(a_disk(h, user, is_free)?, name),
+        Move::Delete => Ask::Delete(a_disk(h, user, is_free)?),
+        Move::Undelete => Ask::Undelete(a_disk(h, user, is_deleted)?),
+        Move::Snapshot => Ask::Snapshot(a_disk(h, user, is_attached)?),
+        Move::Restore => Ask::Restore(a_disk(h, user, |disk| is_free(disk) && has_snapshots(disk))?),
+        Move::Branch => Ask::Branch(a_disk(h, user, has_snapshots)?, name),
         Move::Cancel | Move::Other | Move::Minutes | Move::Hours | Move::Weeks => return None,
     })
 }
@@ -179,7 +217,7 @@ fn step(h: &mut Harness, users: &mut [User], number: usize) -> Law {
             }
         }
         Move::Minutes => {
-            let seconds = u64::try_from(h.rng.below(900)).unwrap_or(0);
+            let seconds = u64::try_from(h.rng.below(500)).unwrap_or(0);
             return h.rest(seconds);
         }
         Move::Hours => {
@@ -211,4 +249,30 @@ fn pass(h: &mut Harness, most: usize) -> Law {
 #[test]
 fn random_schedules_with_disks_break_no_law() {
     soak("laws::disks::random", schedule);
+}
+
+/// What a schedule has seen, by its name.
+fn seen_in(h: &Harness) -> BTreeSet<&'static str> {
+    let done = |asked: &&Asked| matches!(asked.said, Some(Some(Said::Done(_) | Said::Taken(_))));
+    let mut seen = h.disks.asked.iter().filter(done).map(|asked| asked.ask.name()).collect::<BTreeSet<_>>();
+    let rows = || h.disks.rows.values();
+    let marks = [
+        ("a disk that was used twice", rows().any(|disk| disk.complete > 1)),
+        ("a stranger's copy", h.disks.snapshots.iter().any(|one| one.foreign)),
+        ("a volume that was written to", h.disks.volumes.iter().any(|one| one.is_written())),
+        ("a snapshot that failed", h.disks.snapshots.iter().any(|one| one.fails)),
+        ("a snapshot that was let go", h.disks.snapshots.iter().any(|one| one.deleted_at.is_some())),
+    ];
+    seen.extend(marks.into_iter().filter(|(_, seen)| *seen).map(|(name, _)| name));
+    seen
+}
+
+#[test]
+fn the_schedules_see_all_that_they_are_about() {
+    let seen = secrets::listening(|| {
+        (0..100).filter_map(|seed| watched(seed, None).ok()).flat_map(|h| seen_in(&h)).collect::<BTreeSet<_>>()
+    });
+    let all = ["branch", "create", "delete", "rename", "restore", "snapshot", "submit", "undelete"];
+    let missing = all.into_iter().filter(|name| !seen.contains(name)).collect::<Vec<_>>();
+    assert!(missing.is_empty() && seen.len() == all.len() + 5, "{missing:?} are missing; seen were {seen:?}");
 }

@@ -49,7 +49,8 @@ fn i24_state(h: &Harness, disk: &Disk) -> Law {
         DiskState::Creating | DiskState::Deleted => false,
         DiskState::Available => disk.volume.is_none() && disk.pending.is_none() && disk.holder.is_none(),
         DiskState::Attached => holder.is_some_and(goes_on) && (disk.pending.is_none() || waits),
-        DiskState::Detaching | DiskState::BackingUp => waits,
+        // A job may have come to its end just now.
+        DiskState::Detaching | DiskState::BackingUp => waits || now < disk.since.plus(SLACK),
         DiskState::Deleting => disk.operation.is_none() && disk.delete_at.is_some_and(|at| now < at.plus(SLACK)),
     };
     if fine {

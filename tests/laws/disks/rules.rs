@@ -97,7 +97,8 @@ fn i12_head_moves(h: &mut Harness, before: &Disk, after: &Disk) -> Law {
 fn i13_deletion(h: &Harness, before: &Disk, after: &Disk) -> Law {
     let now = h.world.now();
     let marked = after.state == DiskState::Deleting && before.state != DiskState::Deleting;
-    let least = now.plus(policy::DISK_RETENTION).minus(h.skew);
+    // It counts from when that was decided, which is a moment before it is written.
+    let least = now.plus(policy::DISK_RETENTION).minus(h.skew + Duration::from_secs(60));
     if marked && after.delete_at.is_none_or(|at| at < least) {
         return broken("I13", format!("{} is deleted and gone at {:?}", after.id, after.delete_at));
     }

@@ -8,8 +8,8 @@ use crate::laws::{
     mutants::Bug,
 };
 
-/// How many sweeps go by between two looks for what nobody knows.
-const ORPHANS_EVERY: u32 = 3;
+/// How many sweeps go by between two looks for what nobody knows: in a world that comes to rest, and before.
+const ORPHANS_EVERY: (u32, u32) = (2, 5);
 
 impl Harness {
     /// Asks something of disks; what is said is kept in [`crate::laws::disks::Disks::asked`].
@@ -47,7 +47,9 @@ impl Harness {
         let task = self.executor.spawn("disks", async move { disk_worker::sweep(&plane).await.map(drop) });
         self.names.insert(task, "the disks' sweep".to_owned());
         self.tasks.insert(task, Purpose::Sweep);
-        if self.bug == Some(Bug::OrphansLive) || !self.disk_sweeps.is_multiple_of(ORPHANS_EVERY) {
+        let (calm, before) = ORPHANS_EVERY;
+        let every = if self.calm_since.is_some() { calm } else { before };
+        if self.bug == Some(Bug::OrphansLive) || !self.disk_sweeps.is_multiple_of(every) {
             return;
         }
         let plane = self.sweeper.clone();

@@ -157,7 +157,13 @@ pub(crate) fn ports(world: &World, bug: Option<Bug>, moved: Arc<AtomicBool>, ear
     world.set(|settings| settings.forgets_tokens = bug == Some(Bug::VolumesWithoutToken));
     let (inner, world, ended) = (ports.fleet.clone(), world.clone(), Mutex::default());
     let volumes = ports.volumes.clone();
-    let volumes = Arc::new(disks::bugs::Watched { inner: volumes, world: world.clone(), moved: moved.clone(), bug });
+    let volumes = Arc::new(disks::bugs::Watched {
+        inner: volumes,
+        world: world.clone(),
+        moved: moved.clone(),
+        bug,
+        asked: AtomicU32::new(0),
+    });
     let fleet = Arc::new(Watched { inner, world, moved, bug, ended });
     let queue: Arc<dyn Queue> = match bug {
         Some(Bug::MessagesLost) => Arc::new(Leaky { inner: ports.queue.clone(), sent: AtomicU32::new(0) }),
