@@ -1,5 +1,7 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
+mod volumes;
+
 use cloud::Order;
 use domain::{
     Secret, TenantId, UserName,
@@ -26,6 +28,7 @@ pub(crate) fn all() {
     clock();
     crowds();
     disks();
+    volumes::all();
 }
 
 /// A disk's life: used, backed up, used by another, renamed, let go; with what the clock finds of it.
@@ -51,6 +54,7 @@ fn disks() {
     bench.end(&first);
     idle(&bench);
     bench.dispatch(A10G);
+    let key = bench.login("ann");
     bench.ok(&key, Ask::post(format!("/v1/jobs/{second}/cancel")));
     bench.reconcile(&second);
     idle(&bench);

@@ -114,7 +114,7 @@ fn workers() -> BTreeMap<String, Value> {
         "account": "000000000000", "time": AT, "region": "eu-central-1",
         "resources": ["arn:aws:scheduler:eu-central-1:000000000000:schedule/default/slipway-sweep"], "detail": "{}"
     });
-    for clock in ["Nodes", "Orphans"] {
+    for clock in ["DiskOrphans", "DiskSweep", "Nodes", "Orphans"] {
         events.insert(clock.to_owned(), schedule.clone());
     }
     events.insert("Sweeper".to_owned(), schedule);

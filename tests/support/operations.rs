@@ -20,6 +20,8 @@ use super::{
 
 /// The job's id in every example.
 pub(crate) const SAMPLE_JOB: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
+/// The id of a disk's operation in every example.
+const SAMPLE_OPERATION: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d12";
 
 /// What stands in paths, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
@@ -33,7 +35,7 @@ fn things(job: &str, disk: &str, operation: &str) -> Things {
 
 /// What stands in the paths of examples.
 pub(crate) fn samples() -> Things {
-    things(SAMPLE_JOB, "my-training-data", SAMPLE_JOB)
+    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION)
 }
 
 /// Who may call an operation, as the document says.

@@ -1,4 +1,4 @@
-//! The disk worker on AWS.
+//! The disk worker on AWS: the consumer of messages about disks, and the disks' part of the sweep.
 
 use domain::message::Message;
 use runtime::{Failure, Worker};
@@ -12,6 +12,10 @@ fn main() -> std::process::ExitCode {
     };
     // What is left undone about a disk stays due: the sweep sends another message.
     let give_up = |_, _, _: Option<Failure>| std::future::ready(Ok::<(), Failure>(()));
-    let worker = Worker::new().consume("DiskWorker", tend, give_up);
+    let worker = Worker::new()
+        .with(fleets::storage)
+        .consume("DiskWorker", tend, give_up)
+        .clock("DiskSweep", |plane| async move { disk_worker::sweep(&plane).await.map(drop) })
+        .clock("DiskOrphans", |plane| async move { disk_worker::end_orphans(&plane).await.map(drop) });
     worker.run()
 }

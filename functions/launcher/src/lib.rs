@@ -148,7 +148,7 @@ pub async fn step(plane: &Plane, handler: &str, payload: Value) -> Result<Value,
         ("AwaitBoot", Some(token)) => await_step(plane, &input.tenant, input.workload, Awaited::Boot, token).await,
         ("AwaitReady", Some(token)) => await_step(plane, &input.tenant, input.workload, Awaited::Ready, token).await,
         ("Activate", None) => activate(plane, &input.tenant, input.workload).await,
-        ("Undo", None) => undo(plane, &input.tenant, input.workload, input.error).await,
+        ("Undo", None) => Box::pin(undo(plane, &input.tenant, input.workload, input.error)).await,
         _ => Err(StepError::new("Launch.Input", format!("no step {handler} takes this input"))),
     }
 }

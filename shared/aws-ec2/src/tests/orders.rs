@@ -66,7 +66,7 @@ async fn one_machine_is_asked_for_with_everything() {
         ("TagSpecification.3.ResourceType", "network-interface"),
         ("TagSpecification.1.Tag.1.Key", "slipway:workload"),
         ("TagSpecification.3.Tag.1.Value", &workload),
-        ("TagSpecification.2.Tag.4.Value", "test"),
+        ("TagSpecification.2.Tag.5.Value", "test"),
     ] {
         assert_eq!(form.get(field).map(String::as_str), Some(value), "{field} of {form:#?}");
     }

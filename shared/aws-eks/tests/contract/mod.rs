@@ -1,6 +1,7 @@
 //! What a fleet promises, against the API server of these tests.
 
 mod connect;
+mod disks;
 mod fleet;
 mod pods;
 mod races;
