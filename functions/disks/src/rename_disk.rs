@@ -45,6 +45,7 @@ pub(crate) struct Renamed {
     snapshots_updated: u32,
     /// Why others do not, each as `snapshot: reason`; they are tried again by themselves.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     errors: Vec<String>,
 }
 
