@@ -10,8 +10,9 @@ use web::{Command, DetailRefusals, Error, Id, Input, Member, Plane};
 
 use crate::{act::act, name::Named};
 
-/// How often it is looked whether the worker has tagged the snapshots, and how long between two looks: five seconds in all.
-const LOOKS: (u32, Duration) = (25, Duration::from_millis(200));
+/// How often it is looked whether the worker has tagged the snapshots: after a first pause, and then after pauses that double, six seconds
+/// in all.
+const LOOKS: (u32, Duration) = (6, Duration::from_millis(100));
 
 /// What it is to be called.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -91,9 +92,10 @@ pub(crate) async fn rename_disk(
 async fn tagged(plane: &Plane, renamed: &Disk) -> Result<Option<Naming>, Error> {
     let Some(asked) = &renamed.naming else { return Ok(None) };
     let (looks, pause) = LOOKS;
-    for _ in 0..looks {
-        plane.ports.clock.sleep(pause).await;
-        let disk = plane.store.disk(&renamed.tenant, &renamed.owner, renamed.id).await?;
+    for look in 0..looks {
+        plane.ports.clock.sleep(pause.saturating_mul(1 << look)).await;
+        let disk = plane.store.disk_named(&renamed.tenant, &renamed.owner, &renamed.name).await?;
+        let disk = disk.filter(|disk| disk.id == renamed.id);
         let naming = disk.and_then(|disk| disk.naming).filter(|naming| naming.version == asked.version);
         match naming {
             Some(naming) if !naming.tried => {}
