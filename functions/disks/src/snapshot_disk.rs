@@ -32,10 +32,10 @@ pub(crate) async fn snapshot_disk(
     let now = plane.ports.clock.now();
     let frozen = holder.and_then(|holder| holder.freeze(disk.taken + 1, now));
     let Some(frozen) = frozen else {
-        let done = act(&plane, &member, &name, &command, |disk, now| taken(&plane, disk, now));
+        let done = act(&plane, &member, &name, &command, |disk, now| taken(&plane, disk, false, now));
         return Ok(Json(done.await?.1));
     };
-    let (change, answer) = taken(&plane, &disk, now)?;
+    let (change, answer) = taken(&plane, &disk, true, now)?;
     let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
     let claim = command.claim(format!("disk '{}'", name.0.as_str()), Some(stored), now);
     let tended = change.disk.clone();
@@ -47,9 +47,9 @@ pub(crate) async fn snapshot_disk(
     Ok(Json(answer))
 }
 
-fn taken(plane: &Plane, disk: &Disk, now: Timestamp) -> Result<(DiskChange, Requested), Error> {
+fn taken(plane: &Plane, disk: &Disk, at_work: bool, now: Timestamp) -> Result<(DiskChange, Requested), Error> {
     let operation_id = plane.ports.ids.operation(now);
-    let change = disk.snapshot_now(operation_id, now)?;
+    let change = disk.snapshot_now(operation_id, at_work, now)?;
     let message = "Snapshot request queued successfully".to_owned();
     let disk_name = disk.name.clone();
     Ok((change, Requested { operation_id, disk_name, action: "snapshot", message, requested_at: now }))

@@ -177,13 +177,13 @@ async fn snapshot(plane: &Plane, (tenant, owner): Of<'_>, id: DiskId) -> Result<
     let now = plane.ports.clock.now();
     let operation = plane.ports.ids.operation(now);
     let disk = plane.store.disk(tenant, owner, id).await?.ok_or_else(gone)?;
-    let change = disk.snapshot_now(operation, now)?;
     let holder = match (disk.holder, disk.state) {
         (Some(holder), DiskState::Attached) => plane.store.workload(tenant, holder).await?,
         _ => None,
     };
-    let number = change.disk.taken;
-    match holder.and_then(|holder| holder.freeze(number, now)) {
+    let freeze = holder.and_then(|holder| holder.freeze(disk.taken + 1, now));
+    let change = disk.snapshot_now(operation, freeze.is_some(), now)?;
+    match freeze {
         Some(freeze) => {
             let write = Write { disk: Some(DiskWrite::of(change.clone())), ..Write::of(freeze) };
             plane.commit(&write).await?;

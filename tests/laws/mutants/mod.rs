@@ -123,7 +123,7 @@ const ALL: [(Bug, &[&str]); 26] = [
     (Bug::ExtendsTwice, &["I7"]),
     (Bug::NoSweep, &["I23", "I24"]),
     (Bug::SweepClockStands, &["I6", "I7"]),
-    (Bug::LateClock, &["I9", "I16"]),
+    (Bug::LateClock, &["I6", "I9", "I16"]),
     (Bug::LateKeys, &["I16"]),
     (Bug::KeysCached, &["I16", "I17"]),
     (Bug::OldSessionLives, &["I17"]),

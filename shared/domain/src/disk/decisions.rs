@@ -228,14 +228,20 @@ impl Disk {
         self.pending = Some(Pending { operation, number: self.taken, snapshot: None, begun_at: now, live });
     }
 
-    /// Its owner wants a snapshot now, while a workload has it.
+    /// Its owner wants a snapshot now, while a workload has it. `at_work` says that the workload is active: before that a new volume may
+    /// have no file system yet, and a snapshot of it would be nothing that a later volume could be made of.
     ///
     /// # Errors
-    /// When it is not attached, is deleted, or a snapshot is under way already.
-    pub fn snapshot_now(&self, operation: OperationId, now: Timestamp) -> Result<DiskChange, DiskRefusal> {
+    /// When it is not attached to a workload at work, is deleted, or a snapshot is under way already.
+    pub fn snapshot_now(
+        &self,
+        operation: OperationId,
+        at_work: bool,
+        now: Timestamp,
+    ) -> Result<DiskChange, DiskRefusal> {
         self.not_deleted()?;
         match (self.state, &self.volume) {
-            (DiskState::Attached, Some(_)) if self.pending.is_none() => {
+            (DiskState::Attached, Some(_)) if at_work && self.pending.is_none() => {
                 let change = self.changed(|next| next.begin(operation, true, now));
                 Ok(change.with(Some(Operation::new(operation, Action::Snapshot, Status::Queued, now))))
             }
@@ -246,7 +252,12 @@ impl Disk {
             }
             (DiskState::Available | DiskState::Creating, _) => Err(DiskRefusal::Empty(self.named())),
             (state, _) => {
-                let state = if self.pending.is_some() { "being backed up" } else { state.name() };
+                let launching = state == DiskState::Attached && !at_work;
+                let state = match self.pending {
+                    Some(_) => "being backed up",
+                    None if launching => "with a job that is being launched",
+                    None => state.name(),
+                };
                 Err(DiskRefusal::Busy { name: self.named(), state })
             }
         }

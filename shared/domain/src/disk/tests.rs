@@ -85,8 +85,9 @@ fn what_was_never_attached_is_given_back_at_once() {
 
 #[test]
 fn a_snapshot_of_a_disk_in_use() {
-    let asked = used(&available()).snapshot_now(operation(4), NOW).unwrap().disk;
-    assert!(matches!(asked.snapshot_now(operation(5), NOW), Err(DiskRefusal::Busy { .. })));
+    assert!(used(&available()).snapshot_now(operation(4), false, NOW).is_err(), "there may be no file system yet");
+    let asked = used(&available()).snapshot_now(operation(4), true, NOW).unwrap().disk;
+    assert!(matches!(asked.snapshot_now(operation(5), true, NOW), Err(DiskRefusal::Busy { .. })));
     let begun = asked.snapshot_begun(SnapshotId::new("snap-1"), NOW).unwrap().disk;
     assert!(begun.snapshot_begun(SnapshotId::new("snap-2"), NOW).is_err(), "one is recorded");
     // Its job ends meanwhile.
@@ -95,8 +96,8 @@ fn a_snapshot_of_a_disk_in_use() {
     let live = over.snapshot_completed(NOW).unwrap();
     assert_eq!((live.disk.state, live.disk.volume.is_some(), live.spent), (DiskState::Detaching, true, None));
     assert_eq!(live.disk.back_up(operation(6), NOW).unwrap().disk.taken, 2);
-    assert!(matches!(available().snapshot_now(operation(7), NOW), Err(DiskRefusal::Empty(_))));
-    let kept = backed_up(&available(), "snap-1", NOW).disk.snapshot_now(operation(8), NOW).unwrap();
+    assert!(matches!(available().snapshot_now(operation(7), true, NOW), Err(DiskRefusal::Empty(_))));
+    let kept = backed_up(&available(), "snap-1", NOW).disk.snapshot_now(operation(8), true, NOW).unwrap();
     assert_eq!(kept.operations[0].status, Status::Completed, "nothing was written since the last one");
 }
 
