@@ -50,7 +50,7 @@ check 'a job on the branch is active' eventually 30 has "$job" status active
 check 'the file is there, byte for byte' read_back "$job" "$work/first"
 check 'it is changed there' written "$job" "$work/second"
 check 'that job ends' ended "$job"
-check 'the branch has a snapshot of its own' eventually 40 at_rest journey-branch 1
+check 'the branch has a snapshot of its own beside the one that it began with' eventually 40 at_rest journey-branch 2
 check 'the listing of the branch shows the change' listed journey-branch 2000000
 
 job=$(job_on journey)
