@@ -44,7 +44,7 @@ fn rights(documented: &str, introduced: &str) -> Vec<(String, Vec<String>)> {
 }
 
 /// Gives the group a role of this kind.
-fn binding(kind: &str, meta: Value) -> Value {
+fn binding(kind: &str, meta: &Value) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"), "metadata": meta,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": GROUP},
@@ -64,12 +64,12 @@ pub(crate) fn manifest() -> (String, String) {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": &meta,
             "rules": rules(HERE)
         }),
-        binding("Role", meta),
+        binding("Role", &meta),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": GROUP},
             "rules": rules(EVERYWHERE)
         }),
-        binding("ClusterRole", json!({"name": GROUP})),
+        binding("ClusterRole", &json!({"name": GROUP})),
     ];
     let documents = documents.iter().map(yaml::text).collect::<Vec<_>>().join("---\n");
     ("infra/eks/role.yaml".to_owned(), HEAD.to_owned() + &documents)

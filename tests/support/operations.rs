@@ -178,6 +178,9 @@ pub(crate) fn function_of(ask: &Ask) -> Option<String> {
     found.first().map(|(_, _, function)| function.clone())
 }
 
+/// What may become of a disk.
+type Decision<'a> = &'a dyn Fn(&Disk) -> Result<DiskChange, DiskRefusal>;
+
 /// A disk of `jschmidt`'s that was used once and is idle, with the snapshot that the examples name, and a list of what it holds; and the
 /// operation that made it.
 pub(crate) fn a_disk(bench: &Bench, name: &str) -> String {
@@ -192,7 +195,7 @@ pub(crate) fn a_disk(bench: &Bench, name: &str) -> String {
     };
     let mut change = asked.create(operation, now);
     block_on(store.write_disk(&change, None, Some(100))).expect("a disk");
-    let decisions: [&dyn Fn(&Disk) -> Result<DiskChange, DiskRefusal>; 7] = [
+    let decisions: [Decision<'_>; 7] = [
         &|disk| disk.made(now),
         &|disk| disk.hold(job, 10, now),
         &|disk| disk.volume_made(job, 1, VolumeId::new("vol-0123456789abcdef")),
