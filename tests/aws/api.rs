@@ -143,7 +143,7 @@ fn api_gateway_takes_the_body() {
     let asked = |function: &Function| match &function.trigger {
         Trigger::Http { .. } => 1,
         Trigger::Pages(paths) => paths.len(),
-        Trigger::Queue(_) | Trigger::Step | Trigger::Clock => 0,
+        Trigger::Queue(_) | Trigger::Step | Trigger::Clock { .. } => 0,
     };
     let declared =
         body["paths"].as_object().expect("paths").values().flat_map(|item| item.as_object().expect("an item").keys());

@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::functions::Function;
 
 /// What every function is told. `${Name}` is a parameter of its stack.
-const EVERY: [(&str, &str); 13] = [
+const EVERY: [(&str, &str); 14] = [
     ("TABLE_PREFIX", "${Deployment}-"),
     ("DOORBELLS_URL", "${DoorbellsUrl}"),
     ("RECONCILES_URL", "${ReconcilesUrl}"),
+    ("DISKS_URL", "${DisksUrl}"),
     ("STATE_MACHINE_ARN", "${StateMachineArn}"),
     ("KMS_KEY_ID", "${KeyArn}"),
     ("SERVICE_SECRET_ID", "${ServiceSecretArn}"),
@@ -25,7 +26,7 @@ const EVERY: [(&str, &str); 13] = [
 
 /// What those are told in addition that buy, find and end machines and pods. Lambda takes empty values (Lambda API reference,
 /// `Environment`, which sets no least length).
-const FLEET: [(&str, &str); 13] = [
+const FLEET: [(&str, &str); 14] = [
     ("EC2_IMAGE_ID", "${MachineImage}"),
     ("EC2_ROOT_GIB", "${RootGib}"),
     ("EC2_SUBNETS", "${Subnets}"),
@@ -39,14 +40,20 @@ const FLEET: [(&str, &str); 13] = [
     ("EKS_AUTHORITY", "${EksAuthority}"),
     ("EKS_NAMESPACE", "${EksNamespace}"),
     ("EKS_AGENT_IMAGE", "${EksAgentImage}"),
+    ("EKS_ZONE", "${EksZone}"),
 ];
 
 /// The surfaces whose functions have a fleet.
 const WITH_FLEET: [&str; 2] = ["launcher", "sweeper"];
 
+/// Whether a function is told of fleets.
+pub(crate) fn has_fleet(function: &Function) -> bool {
+    WITH_FLEET.contains(&&*function.surface)
+}
+
 /// A function's variables, as its stack writes them.
 pub(crate) fn variables(function: &Function) -> Map<String, Value> {
-    let fleet = if WITH_FLEET.contains(&&*function.surface) { &FLEET[..] } else { &[] };
+    let fleet = if has_fleet(function) { &FLEET[..] } else { &[] };
     EVERY.iter().chain(fleet).map(|(name, value)| ((*name).to_owned(), expression(value))).collect()
 }
 
@@ -75,13 +82,15 @@ pub(crate) fn given() -> Vec<(&'static str, Value)> {
         ("DoorbellsArn", attribute("Doorbells", "Arn")),
         ("ReconcilesUrl", json!({"Ref": "Reconciles"})),
         ("ReconcilesArn", attribute("Reconciles", "Arn")),
+        ("DisksUrl", json!({"Ref": "Disks"})),
+        ("DisksArn", attribute("Disks", "Arn")),
         ("PlaneUrl", json!({"Fn::Sub": "https://${Edge.DomainName}"})),
         ("NodeGroup", json!({"Fn::If": ["Machines", attribute("Nodes", "GroupId"), ""]})),
     ];
     let root =
         ["CorsOrigins", "LongLivedKeys", "Pools", "Policy", "LogRetentionDays", "Vpc", "Subnets", "PublicAddresses"];
     let more = ["MachineImage", "RootGib", "Markets", "AgentUrl", "AgentSha256"];
-    let eks = ["EksCluster", "EksEndpoint", "EksAuthority", "EksNamespace", "EksAgentImage"];
+    let eks = ["EksCluster", "EksEndpoint", "EksAuthority", "EksNamespace", "EksAgentImage", "EksZone"];
     given.extend(root.into_iter().chain(more).chain(eks).map(reference));
     given
 }

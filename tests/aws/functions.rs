@@ -19,8 +19,8 @@ pub(crate) enum Trigger {
     Queue(QueueName),
     /// A state of the launch.
     Step,
-    /// The clock, each minute.
-    Clock,
+    /// The clock, each time that so many minutes are over.
+    Clock { minutes: u32 },
 }
 
 /// A function.
@@ -44,7 +44,7 @@ impl Function {
             Trigger::Queue(_) => 120,
             // Each Task of the launch has 120 seconds.
             Trigger::Step => 110,
-            Trigger::Clock => 300,
+            Trigger::Clock { .. } => 300,
         })
     }
 }
@@ -93,12 +93,16 @@ fn gateways(path: &str) -> Option<String> {
 
 fn workers() -> Vec<Function> {
     let worker = |name: &str, surface: &str, trigger| Function { name: name.into(), surface: surface.into(), trigger };
+    let (each_minute, seldom) = (Trigger::Clock { minutes: 1 }, Trigger::Clock { minutes: 5 });
     let mut workers = vec![
         worker("Dispatcher", "dispatcher", Trigger::Queue(QueueName::Doorbells)),
         worker("Reconciler", "launcher", Trigger::Queue(QueueName::Reconciles)),
-        worker("Sweeper", "sweeper", Trigger::Clock),
-        worker("Orphans", "sweeper", Trigger::Clock),
-        worker("Nodes", "sweeper", Trigger::Clock),
+        worker("DiskWorker", "disk-worker", Trigger::Queue(QueueName::Disks)),
+        worker("DiskSweep", "disk-worker", each_minute.clone()),
+        worker("DiskOrphans", "disk-worker", seldom),
+        worker("Sweeper", "sweeper", each_minute.clone()),
+        worker("Orphans", "sweeper", each_minute.clone()),
+        worker("Nodes", "sweeper", each_minute),
     ];
     workers.extend(launcher::FUNCTIONS.map(|(function, _)| worker(function, "launcher", Trigger::Step)));
     workers

@@ -1,10 +1,15 @@
 //! What a function's role grants: what the function does in its scenes, on the very resources, and no more.
 
+mod disks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::functions::{Function, Trigger};
+use super::{
+    environment,
+    functions::{Function, Trigger},
+};
 use crate::support::grants::{self, Grant};
 
 /// The tag with the installation's name, on everything that is bought (`aws_ec2::request::DEPLOYMENT`).
@@ -32,6 +37,9 @@ pub(crate) fn statements(function: &Function) -> Vec<Value> {
     }
     let statement = |(resource, actions): (String, BTreeSet<String>)| match &*resource {
         "instances" => actions.iter().flat_map(|action| machines(action)).collect(),
+        "volumes" | "snapshots" | "names" => {
+            actions.iter().flat_map(|action| disks::statements(&resource, action)).collect()
+        }
         _ => vec![json!({"Effect": "Allow", "Action": actions, "Resource": arn(&resource)})],
     };
     by_resource.into_iter().flat_map(statement).collect()
@@ -44,7 +52,6 @@ pub(crate) fn statements(function: &Function) -> Vec<Value> {
 /// allowed on its own, `aws:RequestTag` is known for what is made alone, and tagging it needs `CreateTags`.
 fn machines(action: &str) -> Vec<Value> {
     let made = || MADE.map(|kind| sub(ec2(&format!("${{AWS::AccountId}}:{kind}/*"))));
-    let tagged = |key: &str| json!({format!("{key}/{OURS}"): {"Ref": "Deployment"}});
     let used = |resource: &str| json!({"Effect": "Allow", "Action": action, "Resource": sub(ec2(resource))});
     match action {
         "ec2:RunInstances" => {
@@ -74,17 +81,18 @@ fn machines(action: &str) -> Vec<Value> {
     }
 }
 
-/// An ARN of EC2's. An image's has no account.
+/// An ARN of EC2's. An image's and a snapshot's have no account.
 fn ec2(resource: &str) -> String {
     format!("arn:${{AWS::Partition}}:ec2:${{AWS::Region}}:{resource}")
 }
 
-fn arn(resource: &str) -> Value {
+pub(crate) fn arn(resource: &str) -> Value {
     const HERE: &str = "${AWS::Region}:${AWS::AccountId}";
     match resource.split_once('/') {
         Some(("table", table)) => sub(format!("arn:${{AWS::Partition}}:dynamodb:{HERE}:table/${{Deployment}}-{table}")),
         Some(("queue", "doorbells")) => json!({"Ref": "DoorbellsArn"}),
         Some(("queue", "reconciles")) => json!({"Ref": "ReconcilesArn"}),
+        Some(("queue", "disks")) => json!({"Ref": "DisksArn"}),
         None if resource == "machine" => json!({"Ref": "StateMachineArn"}),
         None if resource == "key" => json!({"Ref": "KeyArn"}),
         None if resource == "secret" => json!([{"Ref": "ServiceSecretArn"}, {"Ref": "OriginSecretArn"}]),
@@ -93,10 +101,15 @@ fn arn(resource: &str) -> Value {
     }
 }
 
-/// The names of the functions that reach a fleet.
+/// Whether a function reaches a fleet. What only keeps disks asks EC2 alone, and no cluster.
 pub(crate) fn has_fleet(function: &Function) -> bool {
-    let granted = grants::committed().get(&function.name);
+    let granted = grants::committed().get(&function.name).filter(|_| environment::has_fleet(function));
     granted.is_some_and(|granted| granted.iter().any(|(action, _)| action.starts_with("ec2:")))
+}
+
+/// That something carries the installation's tag, or is asked for with it.
+fn tagged(key: &str) -> Value {
+    json!({format!("{key}/{OURS}"): {"Ref": "Deployment"}})
 }
 
 #[cfg(test)]
@@ -105,10 +118,10 @@ mod tests {
     use crate::aws::functions;
 
     /// A request, as IAM sees it: once for each resource.
-    struct Asked<'a> {
-        action: &'a str,
-        resource: &'a str,
-        context: &'a [(&'a str, &'a str)],
+    pub(super) struct Asked<'a> {
+        pub(super) action: &'a str,
+        pub(super) resource: &'a str,
+        pub(super) context: &'a [(&'a str, &'a str)],
     }
 
     const HERE: [(&str, &str); 7] = [
@@ -137,7 +150,7 @@ mod tests {
     }
 
     /// Whether some statement allows it.
-    fn allowed(statements: &[Value], asked: &Asked<'_>) -> bool {
+    pub(super) fn allowed(statements: &[Value], asked: &Asked<'_>) -> bool {
         let matches = |pattern: &String| match pattern.strip_suffix('*') {
             Some(start) => asked.resource.starts_with(start),
             None => pattern == asked.resource,
@@ -153,7 +166,7 @@ mod tests {
         })
     }
 
-    fn of(name: &str) -> Vec<Value> {
+    pub(super) fn of(name: &str) -> Vec<Value> {
         let function = functions::all().into_iter().find(|function| function.name == name);
         statements(&function.expect("a function"))
     }

@@ -75,7 +75,8 @@ fn no_role_is_wide(templates: &Templates) -> Vec<String> {
             }
             let statements = function["Properties"]["Policies"][0]["Statement"].as_array().into_iter().flatten();
             for statement in statements.filter(|statement| statement["Resource"] == "*") {
-                if statement["Action"] != json!(["ec2:DescribeInstances"]) {
+                let actions = statement["Action"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                if !actions.clone().all(|action| action.starts_with("ec2:Describe")) || actions.count() == 0 {
                     wrong.push(format!("{path}: {name} may {} upon everything", statement["Action"]));
                 }
             }

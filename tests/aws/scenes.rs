@@ -1,7 +1,14 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
+mod volumes;
+
 use cloud::Order;
-use domain::{Secret, TenantId, gpu::Gpu, names::GithubName, ssh::PublicKey};
+use domain::{
+    Secret, TenantId, UserName,
+    gpu::Gpu,
+    names::{DiskName, GithubName},
+    ssh::PublicKey,
+};
 use futures::executor::block_on;
 use serde_json::json;
 
@@ -20,6 +27,69 @@ pub(crate) fn all() {
     launches();
     clock();
     crowds();
+    disks();
+    volumes::all();
+}
+
+/// A disk's life: used, backed up, used by another, renamed, let go; with what the clock finds of it.
+fn disks() {
+    let bench = Bench::new();
+    bench.world.set(|settings| settings.strangers = 1_000);
+    let key = bench.login("ann");
+    let mut body = small();
+    (body["disk_name"], body["disk_size_gb"]) = (json!("data"), json!(10));
+    let first = bench.submit(&key, &body);
+    let second = bench.submit(&key, &body);
+    bench.dispatch(A10G);
+    let agent = bench.launch(&first);
+    bench.ok(&key, Ask::post("/v1/disks/data/snapshots").once("now"));
+    bench.tend_disks();
+    let list = json!({"snapshot": 1, "part": 0, "parts": 1, "data": ""});
+    bench.ok(&agent.session, Ask::post("/agent/v1/contents").json(&list));
+    let mut still = report("ready");
+    still["frozen"] = json!(1);
+    agent.sync(&bench, &still);
+    bench.tend_disks();
+    bench.ok(&key, Ask::post(format!("/v1/jobs/{first}/cancel")));
+    bench.end(&first);
+    idle(&bench);
+    bench.dispatch(A10G);
+    let key = bench.login("ann");
+    bench.ok(&key, Ask::post(format!("/v1/jobs/{second}/cancel")));
+    bench.reconcile(&second);
+    idle(&bench);
+    for days in [1, 7] {
+        bench.pass(days * 24 * 3600);
+        bench.sweep_disks();
+    }
+    let key = bench.login("ann");
+    bench.world.set_outage("volumes.tag", true);
+    let owner = (TenantId::new("default"), UserName::new("ann"));
+    let disk = || block_on(bench.plane.store.disks(&owner.0, &owner.1)).expect("disks").remove(0);
+    let renamed = disk().rename(DiskName::parse("other").expect("a name"), bench.world.now()).expect("it may");
+    block_on(bench.plane.store.write_disk(&renamed, None, None)).expect("written");
+    for _ in 0..2 {
+        bench.sweep_disks();
+        bench.pass(700);
+    }
+    bench.world.set_outage("volumes.tag", false);
+    bench.sweep_disks();
+    bench.end_disk_orphans();
+    bench.ok(&key, Ask::new(http::Method::DELETE, "/v1/disks/other"));
+    for days in [0, 30, 1] {
+        bench.pass(days * 24 * 3600 + 60);
+        bench.sweep_disks();
+    }
+    bench.end_disk_orphans();
+}
+
+/// Lets time pass until the disk's snapshot is complete.
+fn idle(bench: &Bench) {
+    for _ in 0..12 {
+        bench.pass(1_800);
+        bench.sweep_disks();
+        bench.end_disk_orphans();
+    }
 }
 
 /// Each operation's example: plain, with an idempotency key, and repeated.
@@ -182,6 +252,7 @@ fn clock() {
         instance_type: "g5.xlarge".to_owned(),
         life: std::time::Duration::from_secs(3600),
         image: "busybox".to_owned(),
+        disk: None,
         enroll_token: Secret::new("nobody's"),
     };
     drop(block_on(bench.plane.ports.fleet.provision(&order)));

@@ -90,16 +90,17 @@ fn lambda(function: &Function) -> Value {
 
 /// What calls a worker; API Gateway and the launch name their functions themselves.
 fn events(function: &Function) -> Option<Value> {
-    match &function.trigger {
-        Trigger::Queue(queue) => {
-            let arn = if queue.is_fifo() { "DoorbellsArn" } else { "ReconcilesArn" };
-            Some(json!({"Messages": {"Type": "SQS", "Properties": {
-                "Queue": {"Ref": arn}, "BatchSize": 1, "FunctionResponseTypes": ["ReportBatchItemFailures"]
+    match function.trigger {
+        Trigger::Queue(queue) => Some(json!({"Messages": {"Type": "SQS", "Properties": {
+            "Queue": roles::arn(&format!("queue/{}", queue.name())), "BatchSize": 1, "FunctionResponseTypes": ["ReportBatchItemFailures"]
+        }}})),
+        Trigger::Clock { minutes } => {
+            let rate = if minutes == 1 { "1 minute".to_owned() } else { format!("{minutes} minutes") };
+            Some(json!({"Minute": {"Type": "ScheduleV2", "Properties": {
+                "ScheduleExpression": format!("rate({rate})"),
+                "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
             }}}))
         }
-        Trigger::Clock => Some(json!({"Minute": {"Type": "ScheduleV2", "Properties": {
-            "ScheduleExpression": "rate(1 minute)", "RetryPolicy": {"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}
-        }}})),
         Trigger::Http { .. } | Trigger::Pages(_) | Trigger::Step => None,
     }
 }

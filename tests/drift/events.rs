@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, iter::successors};
 
-use domain::{PoolId, TenantId, message::Message};
+use domain::{PoolId, TenantId, UserName, message::Message};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -88,7 +88,12 @@ fn sample_after(message: Option<&Message>) -> Option<Message> {
     match message {
         None => Some(Message::Doorbell { pool: PoolId::new(A10G) }),
         Some(Message::Doorbell { .. }) => Some(reconcile()),
-        Some(Message::Reconcile { .. }) => None,
+        Some(Message::Reconcile { .. }) => Some(Message::Disk {
+            tenant: TenantId::new("default"),
+            owner: UserName::new("ann"),
+            disk: SAMPLE_JOB.parse().expect("an id"),
+        }),
+        Some(Message::Disk { .. }) => None,
     }
 }
 
@@ -97,6 +102,7 @@ fn taker(message: &Message) -> &'static str {
     match message {
         Message::Doorbell { .. } => "Dispatcher",
         Message::Reconcile { .. } => "Reconciler",
+        Message::Disk { .. } => "DiskWorker",
     }
 }
 
@@ -108,7 +114,7 @@ fn workers() -> BTreeMap<String, Value> {
         "account": "000000000000", "time": AT, "region": "eu-central-1",
         "resources": ["arn:aws:scheduler:eu-central-1:000000000000:schedule/default/slipway-sweep"], "detail": "{}"
     });
-    for clock in ["Nodes", "Orphans"] {
+    for clock in ["DiskOrphans", "DiskSweep", "Nodes", "Orphans"] {
         events.insert(clock.to_owned(), schedule.clone());
     }
     events.insert("Sweeper".to_owned(), schedule);

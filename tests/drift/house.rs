@@ -97,8 +97,8 @@ fn owners(needed: &str) -> Option<&'static [&'static str]> {
         "kube" | "k8s-openapi" => &["shared/aws-eks"],
         "aws-core" => &["shared/aws-ec2", "shared/runtime", "shared/fleets", "infra/server"],
         "aws-ec2" | "aws-eks" => &["shared/fleets"],
-        // Optional in the two workers, for their Lambda binaries.
-        "fleets" => &["functions/launcher", "functions/sweeper", "infra/server"],
+        // Optional in the workers, for their Lambda binaries.
+        "fleets" => &["functions/disk-worker", "functions/launcher", "functions/sweeper", "infra/server"],
         other if other.starts_with("lambda_") => &["shared/runtime"],
         other if other.starts_with("aws-") => &["shared/aws-core", "shared/aws-ec2"],
         _ => return None,
@@ -106,7 +106,7 @@ fn owners(needed: &str) -> Option<&'static [&'static str]> {
 }
 
 /// What is called by queues, clocks and launches, and by no person.
-const WORKERS: [&str; 3] = ["functions/dispatcher", "functions/launcher", "functions/sweeper"];
+const WORKERS: [&str; 4] = ["functions/disk-worker", "functions/dispatcher", "functions/launcher", "functions/sweeper"];
 
 /// Runtimes, networks, clocks and dice.
 const IMPURE: [&str; 14] = [

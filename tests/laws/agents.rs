@@ -90,6 +90,10 @@ pub(crate) struct Agent {
     calls: u32,
     applied: u64,
     jupyter: bool,
+    /// It has mounted its disk.
+    mounted: bool,
+    /// The snapshot for which its file system holds still.
+    frozen: Option<u64>,
     /// When it is to stop, as it was told or by its own clock.
     stop_at: Option<Timestamp>,
     said_bye: u32,
@@ -135,6 +139,8 @@ impl Agents {
                 calls: 0,
                 applied: 0,
                 jupyter: false,
+                mounted: false,
+                frozen: None,
                 stop_at: None,
                 said_bye: 0,
                 next_at: (temper != Temper::Mute).then(|| instance.running_at.plus(Duration::from_millis(500))),
@@ -297,7 +303,9 @@ impl Agent {
     }
 
     fn report(&self) -> Value {
+        let waits = self.instance.order.disk.is_some() && !self.mounted;
         let progress = match self.calls {
+            _ if waits => "installing",
             0..=2 => "installing",
             3 => "health_check",
             _ => "ready",
@@ -310,11 +318,12 @@ impl Agent {
         let notes =
             if self.calls == 2 { vec![json!({"number": 1, "text": "the sandbox is made"})] } else { Vec::new() };
         let next = self.next.as_ref().map(Secret::hash);
-        json!({"applied": self.applied, "progress": progress, "main": main, "jupyter": {"state": jupyter}, "notes": notes, "next_session": next})
+        json!({"applied": self.applied, "progress": progress, "main": main, "jupyter": {"state": jupyter}, "notes": notes, "next_session": next, "frozen": self.frozen})
     }
 
     fn take(&mut self, call: Call, exchange: &Exchange, world: &World, (pause, linger): (Duration, Duration)) {
         let now = world.now();
+        self.work(world);
         let slow = if self.temper == Temper::Slow { 10 } else { 1 };
         self.next_at = Some(now.plus(pause * slow));
         match (call, exchange.status()) {
@@ -365,6 +374,8 @@ impl Agent {
             return;
         }
         self.jupyter = desired["jupyter"].is_string();
+        self.mounted |= desired["disk"].is_object();
+        self.frozen = desired["disk"]["freeze"].as_u64();
         let at = |value: &Value| value.as_str().and_then(Timestamp::parse);
         // What was to stop already is not put off.
         self.stop_at = match at(&desired["stop"]["kill_at"]) {
@@ -373,8 +384,16 @@ impl Agent {
         };
     }
 
+    /// What it supervises writes to its disk, unless that holds still.
+    fn work(&self, world: &World) {
+        if self.mounted && self.frozen.is_none() {
+            world.write(self.workload);
+        }
+    }
+
     /// What it ran on is gone. The fleet says so to a launcher, most of the time.
     fn stop(&mut self, world: &World) {
+        self.work(world);
         self.gone = true;
         self.stopped = true;
         if world.stop_instance(&self.instance.id) && !self.instance.id.as_str().ends_with(['0', '1', '2', '3']) {

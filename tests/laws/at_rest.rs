@@ -12,6 +12,7 @@ use domain::{
 use futures::executor::block_on;
 
 use super::{
+    disks,
     harness::{Harness, Violation, broken},
     invariants::{SLACK, i5_follows, nobody_waits_for_nothing},
     people::{Ask, Effect, Exchange},
@@ -35,6 +36,7 @@ pub(crate) fn check(h: &mut Harness, over: bool) -> Law {
     i8_submits(h)?;
     i23_dead_letters(h)?;
     i24_flights(h)?;
+    disks::rest::check(h)?;
     nobody_waits_for_nothing(h)
 }
 

@@ -14,6 +14,7 @@ use futures::executor::block_on;
 
 use super::{
     agents::{Agents, Temper},
+    disks,
     harness::{Harness, Violation, broken},
     mutants::Bug,
     people::{self, Ask, request, submit},
@@ -31,7 +32,7 @@ enum Makes {
 type Scene = fn(u64, Option<Bug>) -> Result<(), Violation>;
 
 /// Every method of every port.
-const METHODS: [(&str, Makes); 22] = [
+const METHODS: [(&str, Makes); 34] = [
     ("Clock::now", Nothing),
     ("Clock::sleep", Nothing),
     ("Fleet::describe", Nothing),
@@ -40,7 +41,9 @@ const METHODS: [(&str, Makes); 22] = [
     ("Fleet::terminate", Nothing),
     ("Identity::caller", Nothing),
     ("Identity::presigned_caller", Nothing),
+    ("Ids::disk", Nothing),
     ("Ids::message", Nothing),
+    ("Ids::operation", Nothing),
     ("Ids::random", Nothing),
     ("Ids::workload", Nothing),
     ("Launches::complete", Nothing),
@@ -52,6 +55,16 @@ const METHODS: [(&str, Makes); 22] = [
     ("Secrets::current", Nothing),
     ("Vault::open", Nothing),
     ("Vault::seal", Nothing),
+    ("Volumes::attach", Swept(disks::scenes::an_unknown_volume_goes)),
+    ("Volumes::create", Swept(disks::scenes::an_unknown_volume_goes)),
+    ("Volumes::delete_snapshot", Nothing),
+    ("Volumes::delete_volume", Nothing),
+    ("Volumes::detach", Nothing),
+    ("Volumes::snapshot", Swept(disks::scenes::a_second_snapshot_goes)),
+    ("Volumes::snapshot_state", Nothing),
+    ("Volumes::snapshots", Nothing),
+    ("Volumes::tag", Nothing),
+    ("Volumes::volumes", Nothing),
     // The simulated cloud's own, which no plane is given.
     ("FaultPoint::before", Nothing),
     ("FaultPoint::crash", Nothing),
@@ -80,6 +93,7 @@ pub(crate) fn an_orphan_is_ended(seed: u64, bug: Option<Bug>) -> Result<(), Viol
         instance_type: "p5.4xlarge".to_owned(),
         life: Duration::from_secs(3600),
         image: "busybox".to_owned(),
+        disk: None,
         enroll_token: mint(KeyKind::Enroll, &ports.ids.random()),
     };
     h.strays.insert(workload);
@@ -172,7 +186,7 @@ fn i25_everything_that_is_made_is_swept() {
     let verbs = ["provision", "start", "send", "create", "put", "attach", "register", "open_", "allocate"];
     for (method, makes) in &METHODS {
         let name = method.rsplit(':').next().unwrap_or_default();
-        let is_made = verbs.iter().any(|verb| name.starts_with(verb));
+        let is_made = verbs.iter().any(|verb| name.starts_with(verb)) || name == "snapshot";
         match makes {
             Nothing => assert!(!is_made, "{method} sounds as if it made something"),
             Swept(scene) => {

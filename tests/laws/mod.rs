@@ -10,18 +10,20 @@
 //! | [`inventory`] | I25: every port's methods, and scenes in which what they make is left behind and found |
 //! | [`random`], [`turns`] | random schedules and what happens in them; how to replay one and how to soak |
 //! | [`single`] | every single fault at every call of every workflow, held to `tests/faults.txt` |
+//! | [`disks`] | the laws about disks, I10 to I15, with schedules and single faults of their own |
 //! | [`mutants`] | bugs that are sown, and must be caught by the laws that are about them |
 //!
 //! A step is what happens between two fault points. After each one, whatever it wrote, answered or logged is checked, with everything that
 //! runs. What says that something must have happened by then is checked after each sweep of a calm world, and when the world has come
 //! to rest, twice a schedule: ten virtual minutes after faults end, and when every job is over.
 //!
-//! Not here yet: disks (I10 to I15) and inference (I21), which do not exist; I20, that a sealed text opens only where it belongs, is a
+//! Not here yet: inference (I21), which does not exist; I20, that a sealed text opens only where it belongs, is a
 //! test beside the vault.
 
 mod agents;
 mod at_once;
 mod at_rest;
+mod disks;
 mod harness;
 mod invariants;
 mod inventory;

@@ -25,7 +25,7 @@ const SKEW: Duration = Duration::from_secs(5);
 pub(crate) const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
 
 /// How much goes wrong, drawn from a schedule's seed.
-fn weather(h: &mut Harness) {
+pub(crate) fn weather(h: &mut Harness) {
     let per_mille = [0, 0, 4, 15, 50][h.rng.below(5)];
     let skew = [Duration::ZERO, SKEW][h.rng.below(2)];
     let capacity = [None, None, None, Some(12)][h.rng.below(4)];
@@ -99,8 +99,11 @@ fn wind_up(h: &mut Harness, users: &mut [User]) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Runs the schedules `from..to`, and says which was the first to break a law.
-fn run(seeds: impl Iterator<Item = u64>) -> Option<(u64, Violation)> {
+/// What plays the schedule of a seed, with a bug or none.
+type Schedule = fn(u64, Option<Bug>) -> Result<(), Violation>;
+
+/// Plays the schedules of these seeds, and says which was the first to break a law.
+fn run(seeds: impl Iterator<Item = u64>, schedule: Schedule) -> Option<(u64, Violation)> {
     secrets::listening(|| {
         let mut seeds = seeds;
         seeds.find_map(|seed| schedule(seed, None).err().map(|violation| (seed, violation)))
@@ -113,6 +116,11 @@ fn number_in(name: &str) -> Option<u64> {
 
 #[test]
 fn random_schedules_break_no_law() {
+    soak("laws::random", schedule);
+}
+
+/// Plays as many schedules as are wanted, or the one that is to be replayed; the test is called `name`.
+pub(crate) fn soak(name: &str, schedule: Schedule) {
     let (first, schedules) =
         number_in("SLIPWAY_SEED").map_or((0, number_in("SLIPWAY_SCHEDULES").unwrap_or(2_000)), |seed| (seed, 1));
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 16);
@@ -120,14 +128,14 @@ fn random_schedules_break_no_law() {
     let step = usize::try_from(threads).unwrap_or(2);
     let workers = (0..threads).map(|thread| {
         let seeds = (first + thread..first + schedules).step_by(step);
-        std::thread::spawn(move || run(seeds))
+        std::thread::spawn(move || run(seeds, schedule))
     });
     let found =
         workers.collect::<Vec<_>>().into_iter().filter_map(|worker| worker.join().expect("a worker's schedules"));
     if let Some((seed, Violation { law, seen, story })) = found.min_by_key(|(seed, _)| *seed) {
         let story = if schedules == 1 { story } else { String::new() };
         panic!(
-            "{law} is broken by schedule {seed}: {seen}\nreplay it: SLIPWAY_SEED={seed} cargo test -p tests --test all laws::random\n{story}"
+            "{law} is broken by schedule {seed}: {seen}\nreplay it: SLIPWAY_SEED={seed} cargo test -p tests --test all {name}\n{story}"
         );
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{
     fs,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use futures::executor::block_on;
 
 use super::{
     agents::{Agents, Temper},
-    at_rest,
+    at_rest, disks,
     harness::{Harness, Violation, broken},
     people::{self, Ask, Exchange, User, request, submit},
     random::KEY,
@@ -144,7 +147,7 @@ const SEED: u64 = 4;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     Goal,
     /// It was not to be had, and whoever asked for it is told why.
     HonestFailure,
@@ -158,10 +161,10 @@ struct Played {
 }
 
 /// What a workflow came to.
-struct Outcome {
+pub(crate) struct Outcome {
     /// The calls that belong to it.
-    sites: Vec<(u64, String)>,
-    end: End,
+    pub(crate) sites: Vec<(u64, String)>,
+    pub(crate) end: End,
 }
 
 impl Played {
@@ -266,17 +269,22 @@ fn play(workflow: &Workflow, plan: FaultPlan) -> Result<Outcome, Violation> {
     })
 }
 
+/// What plays a workflow under a plan.
+pub(crate) type Plays = Box<dyn Fn(FaultPlan) -> Result<Outcome, Violation> + Send + Sync>;
+
+/// Each workflow with its name in the record.
+pub(crate) type Workflows = Vec<(&'static str, Plays)>;
+
 /// Every fault at every call of a workflow.
-fn exhaust(workflow: &Workflow) -> Result<Found, String> {
-    let name = workflow.name;
+fn exhaust(name: &str, play: &Plays) -> Result<Found, String> {
     let told =
         |pair: &str, Violation { law, seen, story }: Violation| format!("{name}, {pair}: {law}: {seen}\n{story}");
-    let plain = play(workflow, FaultPlan::None).map_err(|violation| told("without a fault", violation))?;
+    let plain = play(FaultPlan::None).map_err(|violation| told("without a fault", violation))?;
     assert_eq!(plain.end, End::Goal, "{name}, without a fault");
     let mut found = Found { pairs: 0, failures: 0 };
     for (n, label) in plain.sites {
         for fault in Fault::ALL.into_iter().filter(|fault| fault.concerns(&label)) {
-            let outcome = play(workflow, FaultPlan::Nth { n, fault })
+            let outcome = play(FaultPlan::Nth { n, fault })
                 .map_err(|violation| told(&format!("{fault:?} at call {n}, {label}"), violation))?;
             found.pairs += 1;
             found.failures += usize::from(outcome.end == End::HonestFailure);
@@ -301,10 +309,26 @@ const HEAD: &str = "\
 
 const RECORD: &str = "tests/faults.txt";
 
-fn rendered(all: &[(&str, Found)]) -> String {
-    let line = |(name, Found { pairs, failures }): &(&str, Found)| format!("{name:<26} {pairs:>5} {failures:>16}\n");
-    let lines = all.iter().map(line).collect::<String>();
-    format!("{HEAD}{:<26} {:>5} {:>16}\n{lines}", "workflow", "pairs", "honest failures")
+fn line((name, Found { pairs, failures }): &(&str, Found)) -> String {
+    format!("{name:<26} {pairs:>5} {failures:>16}\n")
+}
+
+fn heading() -> String {
+    format!("{HEAD}{:<26} {:>5} {:>16}\n", "workflow", "pairs", "honest failures")
+}
+
+/// The record with these lines in it: where they were, or at its end.
+fn with_lines(record: &str, all: &[(&str, Found)]) -> String {
+    let body = record.strip_prefix(&*heading()).unwrap_or_default();
+    let name = |line: &str| line.get(..26).unwrap_or_default().trim_end().to_owned();
+    let mut lines = body.lines().map(|line| (name(line), format!("{line}\n"))).collect::<Vec<_>>();
+    for found in all {
+        match lines.iter_mut().find(|(known, _)| known == found.0) {
+            Some(known) => known.1 = line(found),
+            None => lines.push((found.0.to_owned(), line(found))),
+        }
+    }
+    lines.into_iter().fold(heading(), |text, (_, line)| text + &line)
 }
 
 /// A workflow's line of the record.
@@ -326,35 +350,58 @@ fn difference(name: &str, found: Found, recorded: Option<Found>) -> Option<Strin
     }
 }
 
-#[test]
-fn every_single_fault_is_borne() {
+/// The record is one file, which several tests write.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Plays every fault at every call of these workflows, and holds what is found to the record.
+pub(crate) fn hold_to_the_record(workflows: &Workflows) {
     // Two threads take one workflow after the other.
     let next = AtomicUsize::new(0);
     let work = || {
         secrets::listening(|| {
-            let mine = std::iter::from_fn(|| ALL.get(next.fetch_add(1, Ordering::Relaxed)));
-            mine.map(|workflow| (workflow.name, exhaust(workflow))).collect::<Vec<_>>()
+            let mine = std::iter::from_fn(|| workflows.get(next.fetch_add(1, Ordering::Relaxed)));
+            mine.map(|(name, play)| (*name, exhaust(name, play))).collect::<Vec<_>>()
         })
     };
     let mut all = std::thread::scope(|scope| {
         let workers = [scope.spawn(work), scope.spawn(work)];
         workers.into_iter().flat_map(|worker| worker.join().expect("a worker's workflows")).collect::<Vec<_>>()
     });
-    all.sort_by_key(|(name, _)| ALL.iter().position(|workflow| workflow.name == *name));
+    all.sort_by_key(|(name, _)| workflows.iter().position(|(known, _)| known == name));
     let all = all.into_iter().map(|(name, found)| (name, found.unwrap_or_else(|violation| panic!("{violation}"))));
     let all = all.collect::<Vec<_>>();
+    let path = bless::root().join(RECORD);
     if bless::wanted() {
-        fs::write(bless::root().join(RECORD), rendered(&all)).expect(RECORD);
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, with_lines(&record, &all)).expect(RECORD);
     }
-    let record = fs::read_to_string(bless::root().join(RECORD)).unwrap_or_default();
+    let record = fs::read_to_string(path).unwrap_or_default();
     let wrong = all.iter().filter_map(|(name, found)| difference(name, *found, recorded(&record, name)));
     let wrong = wrong.collect::<Vec<_>>();
-    assert!(wrong.is_empty() && record == rendered(&all), "{RECORD}: {wrong:#?}\n\n{}", rendered(&all));
+    let found = all.iter().map(line).collect::<String>();
+    assert!(wrong.is_empty() && record == with_lines(&record, &all), "{RECORD}: {wrong:#?}\n\n{found}");
+}
+
+#[test]
+fn every_single_fault_is_borne() {
+    let plays = |workflow: &'static Workflow| Box::new(|plan| play(workflow, plan)) as Plays;
+    hold_to_the_record(&ALL.iter().map(|workflow| (workflow.name, plays(workflow))).collect());
+}
+
+#[test]
+fn the_record_names_every_workflow_and_no_other() {
+    let record = fs::read_to_string(bless::root().join(RECORD)).unwrap_or_default();
+    let body = record.strip_prefix(&*heading()).unwrap_or_default();
+    let there = body.lines().map(|line| line.get(..26).unwrap_or_default().trim_end()).collect::<Vec<_>>();
+    let jobs = ALL.iter().map(|workflow| workflow.name);
+    let names = jobs.chain(disks::single::ALL.iter().map(|workflow| workflow.name)).collect::<Vec<_>>();
+    assert_eq!(there, names);
 }
 
 #[test]
 fn a_rise_of_failures_is_seen() {
-    let record = rendered(&[("launch", Found { pairs: 9, failures: 1 })]);
+    let record = with_lines("", &[("launch", Found { pairs: 9, failures: 1 })]);
     for (name, pairs, failures, seen) in
         [("launch", 9, 1, false), ("launch", 9, 2, true), ("launch", 8, 1, true), ("land", 9, 1, true)]
     {

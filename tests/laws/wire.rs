@@ -35,6 +35,8 @@ pub(crate) struct Heard {
     pub(crate) touched: Vec<(TenantId, WorkloadId)>,
     /// Pools of which a write may have changed a row.
     pub(crate) pools: Vec<PoolId>,
+    /// A write may have changed a row about disks.
+    pub(crate) disks: bool,
     /// Secrets that went out as they are, with where to.
     pub(crate) leaks: Vec<String>,
     writes: u64,
@@ -48,7 +50,7 @@ impl Ear {
     /// What was heard since the last time; `None` when it was nothing.
     pub(crate) fn take(&self) -> Option<Heard> {
         let mut heard = self.heard();
-        let nothing = heard.touched.is_empty() && heard.pools.is_empty() && heard.leaks.is_empty();
+        let nothing = heard.touched.is_empty() && heard.pools.is_empty() && !heard.disks && heard.leaks.is_empty();
         let writes = heard.writes;
         (!nothing).then(|| std::mem::replace(&mut *heard, Heard { writes, ..Heard::default() }))
     }
@@ -77,6 +79,7 @@ impl Drop for UnderWay {
         let mut heard = self.ear.heard();
         heard.touched.extend(touched);
         heard.pools.extend(pools);
+        heard.disks |= self.body.contains("\"TableName\":\"disks\"");
     }
 }
 
@@ -188,6 +191,7 @@ impl Wire {
                 if heard.writes.is_multiple_of(7) { Sown::NotDone } else { Sown::Nothing }
             }
             Some(Bug::OldSessionLives) if action == "DeleteItem" && body.contains("\"key#") => Sown::NotDone,
+            Some(Bug::RenamedInTwo) if transaction => renamed_in_two(body),
             Some(Bug::NoConditions) if transaction => Sown::Instead(without_conditions(body)),
             Some(Bug::ExtendsTwice) if body.contains("{\"S\":\"extended\"}") => Sown::Instead(ending_later(body, 3600)),
             Some(Bug::BooksNothing) => Sown::Instead(body.replace("\":change\":{\"N\":\"-", "\":change\":{\"N\":\"0")),
@@ -195,6 +199,19 @@ impl Wire {
             _ => Sown::Nothing,
         }
     }
+}
+
+/// Of a change of a disk's name only the first half: whoever does it in two writes may die between them.
+fn renamed_in_two(body: &str) -> Sown {
+    let mut request: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let Some(items) = request["TransactItems"].as_array_mut() else { return Sown::Nothing };
+    let of_name = |key: &serde_json::Value| key["sk"]["S"].as_str().is_some_and(|sk| sk.starts_with("disk#"));
+    let removes = items.iter().any(|item| of_name(&item["Delete"]["Key"]));
+    if !removes || !items.iter().any(|item| of_name(&item["Put"]["Item"])) {
+        return Sown::Nothing;
+    }
+    items.retain(|item| !of_name(&item["Put"]["Item"]));
+    Sown::Instead(request.to_string())
 }
 
 /// The text with its first end so many seconds later.

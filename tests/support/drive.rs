@@ -71,6 +71,7 @@ impl Bench {
     }
 
     pub(crate) fn of(world: &World) -> Self {
+        world.set(|settings| settings.time_flies = true);
         let (plane, embedded) = block_on(super::plane(world));
         embedded.meter().start();
         let router = super::router(&plane);
@@ -198,10 +199,50 @@ impl Bench {
     #[track_caller]
     pub(crate) fn provision(&self, id: &str) -> String {
         self.step("Provision", id, &json!({})).expect("a machine");
+        self.attach(id);
         self.step("AwaitBoot", id, &json!({"token": format!("boot of {id}")})).expect("a token kept");
         let instances = self.world.instances();
         let made = instances.iter().rfind(|one| one.order.workload.to_string() == id).expect("an instance");
         made.order.enroll_token.reveal().to_owned()
+    }
+
+    /// Has a job's disk brought to its machine, where it needs one; that takes its time.
+    #[track_caller]
+    pub(crate) fn attach(&self, id: &str) {
+        for _ in 0..100 {
+            if self.step("AttachDisk", id, &json!({})).expect("a disk")["ready"] == true {
+                return;
+            }
+            self.pass(5);
+        }
+        panic!("the disk does not come");
+    }
+
+    /// What the disks' worker does about the messages that wait for it.
+    #[track_caller]
+    pub(crate) fn tend_disks(&self) {
+        while let Some(delivery) = self.world.receive(QueueName::Disks) {
+            let Message::Disk { tenant, owner, disk } = &delivery.message else { panic!("a message about no disk") };
+            let work = || block_on(disk_worker::tend(&self.plane, tenant, owner, *disk)).expect("tended");
+            grants::watch("DiskWorker", &self.world, &self.embedded, work);
+            self.world.acknowledge(&delivery);
+        }
+    }
+
+    /// The disks' part of a sweep, and what it sets in motion.
+    #[track_caller]
+    pub(crate) fn sweep_disks(&self) -> disk_worker::Swept {
+        let work = || block_on(disk_worker::sweep(&self.plane)).expect("a sweep");
+        let swept = grants::watch("DiskSweep", &self.world, &self.embedded, work);
+        self.tend_disks();
+        swept
+    }
+
+    /// A hunt for volumes and snapshots that nobody knows.
+    #[track_caller]
+    pub(crate) fn end_disk_orphans(&self) -> u32 {
+        let work = || block_on(disk_worker::end_orphans(&self.plane)).expect("a hunt");
+        grants::watch("DiskOrphans", &self.world, &self.embedded, work)
     }
 
     /// Has a provisioned job's agent call in, and gives its session.

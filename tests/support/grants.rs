@@ -89,12 +89,40 @@ fn of_port(label: &str) -> &'static [(&'static str, &'static str)] {
         }
         "fleet.describe" | "fleet.list" => &[("ec2:DescribeInstances", "*")],
         "fleet.terminate" => &[("ec2:TerminateInstances", "instances"), ("ec2:DescribeInstances", "*")],
-        "queue.healthy" => {
-            &[("sqs:GetQueueAttributes", "queue/doorbells"), ("sqs:GetQueueAttributes", "queue/reconciles")]
-        }
+        "queue.healthy" => &[
+            ("sqs:GetQueueAttributes", "queue/doorbells"),
+            ("sqs:GetQueueAttributes", "queue/reconciles"),
+            ("sqs:GetQueueAttributes", "queue/disks"),
+        ],
+        other if other.starts_with("volumes.") => of_volumes(other),
         // Whoever logs in is asked about with their own credentials; GitHub is not AWS.
         "identity.caller" | "identity.presigned_caller" | "people.keys_of" | "queue.send" => &[],
         other if other.starts_with("store.") => &[],
+        other => panic!("{other}: say in tests/support/grants.rs which actions this method of a port needs"),
+    }
+}
+
+/// What the methods need that are about disks. A snapshot is tagged when it is made, and again with its disk's name alone.
+fn of_volumes(label: &str) -> &'static [(&'static str, &'static str)] {
+    match label {
+        "volumes.create" => &[
+            ("ec2:CreateVolume", "volumes"),
+            ("ec2:CreateTags", "volumes"),
+            ("ec2:DescribeInstances", "*"),
+            ("ec2:DescribeVolumes", "*"),
+        ],
+        "volumes.attach" => {
+            &[("ec2:AttachVolume", "volumes"), ("ec2:DescribeInstances", "*"), ("ec2:DescribeVolumes", "*")]
+        }
+        "volumes.detach" => &[("ec2:DetachVolume", "volumes"), ("ec2:DescribeVolumes", "*")],
+        "volumes.snapshot" => {
+            &[("ec2:CreateSnapshot", "snapshots"), ("ec2:CreateTags", "snapshots"), ("ec2:DescribeSnapshots", "*")]
+        }
+        "volumes.snapshot_state" | "volumes.snapshots" => &[("ec2:DescribeSnapshots", "*")],
+        "volumes.tag" => &[("ec2:CreateTags", "names")],
+        "volumes.delete_volume" => &[("ec2:DeleteVolume", "volumes")],
+        "volumes.delete_snapshot" => &[("ec2:DeleteSnapshot", "snapshots")],
+        "volumes.volumes" => &[("ec2:DescribeVolumes", "*")],
         other => panic!("{other}: say in tests/support/grants.rs which actions this method of a port needs"),
     }
 }

@@ -1,32 +1,41 @@
 //! Every operation, read from the API document, and a scene in which each one's example is good.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{collections::BTreeMap, io::Write, sync::OnceLock};
 
-use domain::{names::GithubName, ssh::PublicKey};
+use domain::{
+    Disk, SnapshotId, TenantId, UserName, VolumeId,
+    disk::{Asked, DiskChange, DiskRefusal},
+    names::{DiskName, GithubName},
+    ssh::PublicKey,
+};
+use flate2::{Compression, write::GzEncoder};
+use futures::executor::block_on;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    drive::{A10G, Agent, Bench, small},
+    drive::{A10G, Agent, Bench, TENANT, small},
     wire::Ask,
 };
 
 /// The job's id in every example.
 pub(crate) const SAMPLE_JOB: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
+/// The id of a disk's operation in every example.
+const SAMPLE_OPERATION: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d12";
 
 /// What stands in paths, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
 
 /// A new parameter needs an entry here, and what it stands for a place in [`Scene::new`].
-fn things(job: &str) -> Things {
-    [("job_id", job), ("github_username", "jeanschmidt")]
+fn things(job: &str, disk: &str, operation: &str) -> Things {
+    [("job_id", job), ("github_username", "jeanschmidt"), ("disk_name", disk), ("operation_id", operation)]
         .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
         .into()
 }
 
 /// What stands in the paths of examples.
 pub(crate) fn samples() -> Things {
-    things(SAMPLE_JOB)
+    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION)
 }
 
 /// Who may call an operation, as the document says.
@@ -169,6 +178,44 @@ pub(crate) fn function_of(ask: &Ask) -> Option<String> {
     found.first().map(|(_, _, function)| function.clone())
 }
 
+/// What may become of a disk.
+type Decision<'a> = &'a dyn Fn(&Disk) -> Result<DiskChange, DiskRefusal>;
+
+/// A disk of `jschmidt`'s that was used once and is idle, with the snapshot that the examples name, and a list of what it holds; and the
+/// operation that made it.
+pub(crate) fn a_disk(bench: &Bench, name: &str) -> String {
+    let (store, ids, now) = (&bench.plane.store, &bench.plane.ports.ids, bench.world.now());
+    let (operation, job) = (ids.operation(now), ids.workload(now));
+    let asked = Asked {
+        id: ids.disk(now),
+        tenant: TenantId::new(TENANT),
+        owner: UserName::new("jschmidt"),
+        name: DiskName::parse(name).expect("a name"),
+        size_gb: 10,
+    };
+    let mut change = asked.create(operation, now);
+    block_on(store.write_disk(&change, None, Some(100))).expect("a disk");
+    let decisions: [Decision<'_>; 7] = [
+        &|disk| disk.made(now),
+        &|disk| disk.hold(job, 10, now),
+        &|disk| disk.volume_made(job, 1, VolumeId::new("vol-0123456789abcdef")),
+        &|disk| disk.release(job, now),
+        &|disk| disk.back_up(ids.operation(now), now),
+        &|disk| disk.snapshot_begun(SnapshotId::new("snap-1234567890abcdef"), now),
+        &|disk| disk.snapshot_completed(now),
+    ];
+    for decide in decisions {
+        change = decide(&change.disk).expect("it may");
+        block_on(store.write_disk(&change, None, None)).expect("written");
+    }
+    let listed = r#"{"path":"notes","kind":"file","size":5,"modified":"2026-01-20T18:30:00Z"}"#;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(listed.as_bytes()).expect("packed");
+    let list = packed.finish().expect("packed");
+    block_on(store.keep_contents((&change.disk.tenant, change.disk.id), 1, (0, 1), list)).expect("kept");
+    operation.to_string()
+}
+
 /// A plane in which the example of every operation is good: somebody with an active job, and its agent.
 pub(crate) struct Scene {
     pub(crate) bench: Bench,
@@ -187,7 +234,9 @@ impl Scene {
         let name = GithubName::parse("jeanschmidt").expect("a name");
         let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS";
         bench.world.publish(name, vec![PublicKey::parse(public).expect("a key")]);
-        let job = bench.submit(&key, &small());
+        let mut with_a_disk = small();
+        (with_a_disk["disk_name"], with_a_disk["disk_size_gb"]) = (json!("of-the-job"), json!(10));
+        let job = bench.submit(&key, &with_a_disk);
         let booting = bench.submit(&key, &small());
         bench.dispatch(A10G);
         let agent = bench.launch(&job);
@@ -197,7 +246,7 @@ impl Scene {
         bench.reconcile(&job);
         let token = bench.provision(&booting);
         bench.embedded.meter().start();
-        let own = things(&job);
+        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"));
         Self { bench, key, own, agent, token }
     }
 

@@ -162,7 +162,7 @@ fn other_names_are_not_answered() {
 #[test]
 fn t_k04_what_the_router_itself_refuses() {
     let bench = Bench::new();
-    for path in ["/nothing", "/v1", "/v1/jobs/", "/v2/jobs", "/v1/disks", "//", "/v1/jobs/x/y/z", "/%00", "/..%2f"] {
+    for path in ["/nothing", "/v1", "/v1/jobs/", "/v2/jobs", "/v1/volumes", "//", "/v1/jobs/x/y/z", "/%00", "/..%2f"] {
         let answer = check(&bench, Ask::get(path), 404, &json!({"detail": "Not Found"}));
         assert_eq!(answer.header("x-error-code"), "not_found", "{path}");
     }

@@ -128,9 +128,11 @@ fn t_002_04_the_offer() {
             "gpu_count",
             "No node here has more than 4 GPU(s) of type a10g: ask for at most 4",
         ),
-        (json!({"disk_name": "my-training-data"}), "disk_name", "Disks are not offered yet"),
-        (json!({"disk_name": "d", "disk_size_gb": 5}), "disk_name", "Disks are not offered yet"),
-        (json!({"disk_size_gb": 100}), "disk_size_gb", "Disks are not offered yet"),
+        (json!({"disk_name": "data"}), "disk_name", "There is no such disk: give disk_size_gb to have it made"),
+        (json!({"disk_name": "d", "disk_size_gb": 9}), "disk_size_gb", "A disk has from 10 to 10000 GB"),
+        (json!({"disk_name": "d", "disk_size_gb": 10_001}), "disk_size_gb", "A disk has from 10 to 10000 GB"),
+        (json!({"disk_size_gb": 100}), "disk_size_gb", "name it with disk_name"),
+        (json!({"disk_name": "no.dots", "disk_size_gb": 100}), "disk_name", "1 to 63 letters, digits, hyphens"),
     ] {
         check_refused(&bench, &key, &but(&fields), field, words);
     }

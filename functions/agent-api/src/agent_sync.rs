@@ -41,6 +41,14 @@ pub(crate) async fn agent_sync(
     in_session(&agent)?;
     let taken = take(&plane, &agent, &report).await?;
     rotate(&plane, &agent, report.next_session.as_ref()).await?;
+    if taken.frozen
+        && let Some(message) = taken.workload.tend_disk()
+    {
+        // The file system holds still for seconds only. If this is lost, the snapshot is taken a little later, and as it is.
+        if let Err(error) = plane.ports.queue.send(&message).await {
+            tracing::warn!(workload = %taken.workload.id, %error, "disk.left_to_the_sweep");
+        }
+    }
     if taken.ready {
         launch_goes_on(&plane, &taken.workload, Awaited::Ready).await?;
     }
@@ -63,6 +71,8 @@ struct Taken {
     news: bool,
     /// The way in works: the launch may go on.
     ready: bool,
+    /// The disk's file system holds still, and did not before.
+    frozen: bool,
 }
 
 /// A session that is used for the first time ends the one in whose place it comes; one that announces its successor lives until that
@@ -84,10 +94,13 @@ async fn take(plane: &Plane, agent: &AgentCaller, report: &Report) -> Result<Tak
     plane
         .decide((&agent.holder.tenant, agent.holder.workload), |found, now| async move {
             let workload = present(found, agent)?;
+            let still = |workload: &Workload| workload.disk.as_ref().is_some_and(|disk| disk.frozen.is_some());
+            let was_still = still(&workload);
             let Reported { changes, ready } = workload.report(report, now);
             let write = Write { changes, ..Write::default() };
             let (news, workload) = (!write.changes.is_empty(), write.outcome().cloned().unwrap_or(workload));
-            Ok((news.then_some(write), Taken { workload, news, ready }))
+            let frozen = still(&workload) && !was_still;
+            Ok((news.then_some(write), Taken { workload, news, ready, frozen }))
         })
         .await
 }

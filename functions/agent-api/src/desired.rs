@@ -54,6 +54,7 @@ async fn desired(plane: &Plane, workload: &Workload) -> Result<Desired, Error> {
         users: people.for_agent(&workload.owner),
         jupyter,
         expire_at: workload.expires_at,
+        disk: workload.disk.as_ref().map(|disk| disk.mount.clone()),
         notices: notice.into_iter().collect(),
         stop: workload.ending.as_ref().map(|ending| Stop { kill_at: ending.kill_at }),
     })

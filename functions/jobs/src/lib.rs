@@ -4,6 +4,7 @@ mod action;
 mod add_user;
 mod cancel_job;
 mod disable_jupyter;
+mod disk;
 mod enable_jupyter;
 mod extend_job;
 mod get_job;

@@ -7,7 +7,7 @@ use domain::{
     Secret, WorkloadId,
     gpu::{InstanceType, instance_type},
     job::{Fetch, Hours, Particulars, People, Spec},
-    names::{EnvName, GithubName, ImageName, JobName},
+    names::{DiskName, EnvName, GithubName, ImageName, JobName},
     policy::{LARGEST_ENVIRONMENT, LARGEST_PARTICULARS, LARGEST_PEOPLE, LONGEST_COMMAND, MOST_KEYS},
     ssh::PublicKey,
     workload::{Submission, Workload},
@@ -21,7 +21,7 @@ use store::{
 use utoipa::ToSchema;
 use web::{Command, DetailRefusals, Error, Input, Member, Plane};
 
-use crate::{action::worded, enable_jupyter::new_token};
+use crate::{action::worded, disk, enable_jupyter::new_token};
 
 /// What is to be run, and on what.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -70,9 +70,11 @@ pub(crate) struct Submit {
     /// End the job when its command ends.
     #[serde(default)]
     end_on_exit: bool,
-    /// Not yet: disks come later.
-    disk_name: Option<String>,
-    /// Not yet: disks come later.
+    /// The caller's disk that the job is to have. One that is not there is made, when a size is given with it.
+    #[schema(value_type = Option<String>, max_length = 63)]
+    disk_name: Option<DiskName>,
+    /// From 10 to 10,000 GB: the size of a disk that is made, or the room that there must be at least on one that is there.
+    #[schema(minimum = 10, maximum = 10000)]
     disk_size_gb: Option<u32>,
 }
 
@@ -110,7 +112,9 @@ pub(crate) async fn submit_job(
 ) -> Result<Json<Submitted>, Error> {
     let now = plane.ports.clock.now();
     let submit = &command.input;
-    let spec = submit.spec(&plane)?;
+    let mut spec = submit.spec(&plane)?;
+    let needed = disk::needed(&plane, &member, submit.disk_name.as_ref(), submit.disk_size_gb).await?;
+    spec.disk = needed.as_ref().map(|needed| needed.of.clone());
     let duration = submit.duration(&plane)?;
     let id = plane.ports.ids.workload(now);
     let sealed_jupyter_token = match submit.jupyter_enabled {
@@ -129,21 +133,14 @@ pub(crate) async fn submit_job(
     let people = submit.people();
     let claim = command.claim(id.to_string(), Some(stored), now);
     let most_live = Some(plane.settings.policy.jobs_per_user);
-    let write = Write { particulars, people, claim, most_live, ..Write::of(change) };
+    let disk = needed.and_then(|needed| needed.made);
+    let write = Write { particulars, people, claim, most_live, disk, ..Write::of(change) };
     plane.commit(&write).await?;
     Ok(Json(answer))
 }
 
 impl Submit {
     fn spec(&self, plane: &Plane) -> Result<Spec, Error> {
-        if self.disk_name.is_some() || self.disk_size_gb.is_some() {
-            let field = if self.disk_name.is_some() { "disk_name" } else { "disk_size_gb" };
-            return Err(Error::field(
-                field,
-                "Disks are not offered yet: leave it out, and copy results away before the job ends",
-                Some(if self.disk_name.is_some() { json!(self.disk_name) } else { json!(self.disk_size_gb) }),
-            ));
-        }
         let (kind, pool) = self.offered(&plane.settings.pools)?;
         let gpu_count = self.gpu_count.unwrap_or(kind.gpus);
         if gpu_count == 0 || gpu_count > kind.gpus {
@@ -175,6 +172,7 @@ impl Submit {
             github_user: self.github_user.clone(),
             priority,
             end_on_exit: self.end_on_exit,
+            disk: None,
         })
     }
 

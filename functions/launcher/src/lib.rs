@@ -2,6 +2,7 @@
 //!
 //! Each step stands beside its undo, and both can be repeated: a step first reads how far things are, and does only what is missing.
 
+mod attach;
 mod people;
 mod provision;
 mod wind_down;
@@ -19,11 +20,12 @@ use store::{
 };
 
 /// Every handler that the launch document may name.
-pub const HANDLERS: [&str; 5] = ["Provision", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
+pub const HANDLERS: [&str; 6] = ["Provision", "AttachDisk", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
 
 /// The function of each handler on AWS, and the handler.
-pub const FUNCTIONS: [(&str, &str); 5] = [
+pub const FUNCTIONS: [(&str, &str); 6] = [
     ("LaunchProvision", "Provision"),
+    ("LaunchAttachDisk", "AttachDisk"),
     ("LaunchAwaitBoot", "AwaitBoot"),
     ("LaunchAwaitReady", "AwaitReady"),
     ("LaunchActivate", "Activate"),
@@ -74,7 +76,12 @@ impl From<StoreError> for StepError {
             StoreError::Contended | StoreError::Moved | StoreError::NoRoom => {
                 Self::new("Store.Contended", "the tables are too busy")
             }
-            StoreError::TooManyJobs | StoreError::Claimed(_) | StoreError::ClaimedOtherwise | StoreError::Broken(_) => {
+            StoreError::TooManyJobs
+            | StoreError::TooManyDisks
+            | StoreError::NameTaken
+            | StoreError::Claimed(_)
+            | StoreError::ClaimedOtherwise
+            | StoreError::Broken(_) => {
                 tracing::error!(%error, "store.failed");
                 Self::new("Store.Failed", "the tables failed")
             }
@@ -137,10 +144,11 @@ pub async fn step(plane: &Plane, handler: &str, payload: Value) -> Result<Value,
         serde_json::from_value(payload).map_err(|error| StepError::new("Launch.Input", error.to_string()))?;
     match (handler, input.token) {
         ("Provision", None) => provision::provision(plane, &input.tenant, input.workload).await,
+        ("AttachDisk", None) => attach::attach(plane, &input.tenant, input.workload).await,
         ("AwaitBoot", Some(token)) => await_step(plane, &input.tenant, input.workload, Awaited::Boot, token).await,
         ("AwaitReady", Some(token)) => await_step(plane, &input.tenant, input.workload, Awaited::Ready, token).await,
         ("Activate", None) => activate(plane, &input.tenant, input.workload).await,
-        ("Undo", None) => undo(plane, &input.tenant, input.workload, input.error).await,
+        ("Undo", None) => Box::pin(undo(plane, &input.tenant, input.workload, input.error)).await,
         _ => Err(StepError::new("Launch.Input", format!("no step {handler} takes this input"))),
     }
 }

@@ -19,8 +19,8 @@ async fn reconcile(plane: Plane, message: Message) -> Result<(), WorkError> {
     match message {
         Message::Reconcile { tenant, workload } => launcher::reconcile(&plane, &tenant, workload).await,
         // The consumer has compared the message with its queue.
-        Message::Doorbell { pool } => {
-            tracing::error!(%pool, "a doorbell in the reconciler's queue is dropped");
+        other @ (Message::Doorbell { .. } | Message::Disk { .. }) => {
+            tracing::error!(?other, "a message in the reconciler's queue that is not for it is dropped");
             Ok(())
         }
     }
@@ -29,6 +29,6 @@ async fn reconcile(plane: Plane, message: Message) -> Result<(), WorkError> {
 async fn give_up(plane: Plane, message: Message, error: Option<WorkError>) -> Result<(), WorkError> {
     match message {
         Message::Reconcile { tenant, workload } => launcher::give_up(&plane, &tenant, workload, error.as_ref()).await,
-        Message::Doorbell { .. } => Ok(()),
+        Message::Doorbell { .. } | Message::Disk { .. } => Ok(()),
     }
 }

@@ -30,7 +30,9 @@ pub(crate) async fn provision(plane: &Plane, tenant: &TenantId, id: WorkloadId) 
         Ok(provisioned) => record(plane, &order, provisioned).await,
         Err(FleetError::Capacity(why)) => {
             tracing::info!(workload = %id, why, "fleet.no_capacity");
-            Ok(json!({"ready": false}))
+            // A pod may be waiting for its volume: no node takes it before.
+            let disk = workload.spec.disk.is_some() && workload.disk.is_none();
+            Ok(json!({"ready": false, "disk": disk}))
         }
         Err(FleetError::Refused(why)) => Err(StepError::new("Fleet.Refused", why)),
         Err(FleetError::Port(error)) => Err(error.into()),
@@ -77,6 +79,7 @@ async fn order(plane: &Plane, workload: &Workload) -> Result<Order, StepError> {
         instance_type: workload.spec.instance_type.clone(),
         life: workload.duration.duration(),
         image: workload.spec.image.as_str().to_owned(),
+        disk: workload.spec.disk.as_ref().map(|disk| disk.id),
         enroll_token,
     })
 }

@@ -1,8 +1,11 @@
 //! The undo of every step: what runs is ended, and when the fleet says that nothing runs any more, the GPUs are free.
 
 use cloud::{Attempt, Sighting};
-use domain::{Timestamp, Workload};
-use store::{Plane, StoreError, WorkError, workloads::Write};
+use domain::{Disk, Timestamp, Workload, disk::DiskChange};
+use store::{
+    Plane, StoreError, WorkError,
+    workloads::{DiskWrite, Write},
+};
 
 /// Ends what a draining workload runs. While it may still finish by itself it is left alone; the sweep comes back when grace is over.
 pub(crate) async fn wind_down(plane: &Plane, workload: Workload) -> Result<(), WorkError> {
@@ -47,16 +50,26 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: &Workload) -> Result<()
     end(plane, workload, stopped_at).await
 }
 
-/// Gives its GPUs back and rings for the next.
+/// Gives its GPUs and its disk back, and rings for the next.
 async fn end(plane: &Plane, workload: Workload, stopped_at: Option<Timestamp>) -> Result<(), WorkError> {
     let ended = plane.decide_on(&workload, |held, now| async move {
-        let change = held.and_then(|held| held.end(stopped_at, now).ok());
-        let ends = change.is_some();
-        Ok((change.map(Write::of), ends))
+        let Some(change) = held.and_then(|held| held.end(stopped_at, now).ok()) else { return Ok((None, None)) };
+        let disk = release_disk(plane, &change.workload, now).await?;
+        let released = disk.as_ref().map(|disk| disk.disk.clone());
+        Ok((Some(Write { disk: disk.map(DiskWrite::of), ..Write::of(change) }), Some(released)))
     });
-    let ended: Result<bool, WorkError> = ended.await;
-    if ended? {
-        plane.ring(workload.pool()).await;
+    let ended: Result<Option<Option<Disk>>, WorkError> = ended.await;
+    let Some(released) = ended? else { return Ok(()) };
+    plane.ring(workload.pool()).await;
+    if let Some(disk) = released {
+        plane.tend(&disk).await;
     }
     Ok(())
+}
+
+/// Its disk is given back in the transaction that ends it; nobody else has it before its worker has backed it up.
+async fn release_disk(plane: &Plane, workload: &Workload, now: Timestamp) -> Result<Option<DiskChange>, WorkError> {
+    let Some(of) = workload.needs_disk() else { return Ok(None) };
+    let disk = plane.store.disk(&workload.tenant, &of.owner, of.disk).await?;
+    Ok(disk.and_then(|disk| disk.release(workload.id, now).ok()))
 }

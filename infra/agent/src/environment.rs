@@ -91,6 +91,7 @@ pub(crate) fn of_job(setup: &Setup, ground: Environment) -> Environment {
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
+    environment.extend(setup.disk.iter().map(|disk| ("SLIPWAY_DISK".to_owned(), disk.display().to_string())));
     environment
 }
 
@@ -126,6 +127,7 @@ pub(crate) mod tests {
             image: "pytorch:latest".into(),
             gpus: vec![2, 5],
             gpus_simulated: true,
+            disk: Some("/disk".into()),
             command: None,
             env: BTreeMap::new(),
         }
@@ -138,6 +140,7 @@ pub(crate) mod tests {
             ("WANDB", "k"),
             ("LANG", "de"),
             ("SLIPWAY_GPUS", "9"),
+            ("SLIPWAY_DISK", "/etc"),
             ("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7"),
             ("NVIDIA_VISIBLE_DEVICES", "all"),
             ("CUDA_DEVICE_ORDER", "FASTEST_FIRST"),
@@ -156,6 +159,7 @@ pub(crate) mod tests {
             ("USER", Some("dev")),
             ("SHELL", Some("/bin/sh")),
             ("SLIPWAY_GPUS", Some("2")),
+            ("SLIPWAY_DISK", Some("/disk")),
             ("SLIPWAY_GPUS_SIMULATED", Some("1")),
             ("SLIPWAY_IMAGE", Some("pytorch:latest")),
             ("CUDA_VISIBLE_DEVICES", Some("2,5")),

@@ -59,6 +59,9 @@ pub enum AgentError {
     /// The machine did not do what it must be able to do for a job to run on it.
     #[error("the machine: {0}")]
     Machine(String),
+    /// The job's disk cannot be had as it should be.
+    #[error("its disk: {0}")]
+    Disk(String),
     /// The other copy of the agent said something that is no message.
     #[error("the socket between the two copies of the agent: {0}")]
     Link(String),

@@ -10,6 +10,8 @@
 //! - User code is data: every process is started from an argument array and an environment map.
 //! - A job with an end is ended by this node's own timer, whether or not anybody can be reached; an outage neither extends nor
 //!   ends it. A job without an end that hears nothing for an hour ends itself.
+//! - A job with a disk begins when that is in its place, and the disk is let go when nothing of the job runs any more. A file system is made
+//!   only where nothing was ever written.
 //! - When the outer is killed, nothing of the job stays: bubblewrap ends the sandbox with its parent, and elsewhere the
 //!   inner copy ends the processes when its socket closes.
 //! - Every process that we start for a job carries `SLIPWAY_WORKLOAD=<id>`, by which [`end_leftovers`] finds what a killed fleet
@@ -19,6 +21,7 @@
 mod boot;
 mod cli;
 mod deadlines;
+mod disk;
 mod environment;
 mod error;
 mod gpu;
@@ -39,6 +42,7 @@ mod sandbox;
 mod spawn;
 mod ssh;
 mod sync;
+pub mod tree;
 
 pub use self::{
     cli::run,

@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) image: String,
     pub(crate) gpus: Vec<u32>,
     pub(crate) gpus_simulated: bool,
+    /// Where the job finds its disk, if it has one.
+    pub(crate) disk: Option<PathBuf>,
     pub(crate) command: Option<Secret>,
     pub(crate) env: BTreeMap<String, Secret>,
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use cloud::{Clock, Ids, OsIds, SystemClock};
 use domain::{
     Secret,
-    agent::{Boot, Bye, Desired, Enroll, Enrolled, Progress, Room, Synced},
+    agent::{Boot, Bye, Desired, Enroll, Enrolled, Mount, Progress, Room, Synced},
     api_key::{KeyKind, mint},
 };
 use nix::sys::signal::Signal;
@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     AgentError,
     deadlines::{Deadlines, Due, SHORT_GRACE},
+    disk::{Disk, Means, Tools},
     link::{FromInner, ToInner},
     logs::Logs,
     machine::Machine,
@@ -99,30 +100,10 @@ async fn served(
     let logs = Logs::default();
     let shipping = tokio::spawn(logs.clone().ship(Arc::clone(&plane), Arc::clone(&clock)));
 
-    let place = Place::of(&orders.boot);
-    let mut coming = Coming::new(Arc::clone(&clock), heard, terminate, enrolled.synced.clone());
-    let making = Making { orders, enrolled: &enrolled, seen: &seen, logs: &logs, clock: &*clock };
-    let started = async {
-        if let Some(machine) = machine {
-            machine.enrolled().await?;
-        }
-        place.started(&making).await
-    };
-    let started = tokio::select! {
-        started = started => started.map(Ok),
-        reason = coming.over() => Ok(Err(reason)),
-    };
-    let ended = match started {
-        Ok(Ok(running)) => {
-            let mut agent = Agent { boot: &orders.boot, place: &place, seen: Arc::clone(&seen), running, coming };
-            agent.pass_on();
-            Box::pin(agent.serve()).await
-        }
-        Ok(Err(reason)) => Ok(reason),
-        Err(error) => Err(error),
-    };
-    place.cleared().await;
-    processes::kill_workload(&orders.boot.workload.to_string()).await;
+    let coming = Coming::new(Arc::clone(&clock), heard, terminate, enrolled.synced.clone());
+    let means = Means { plane: Arc::clone(&plane), clock: Arc::clone(&clock), seen: Arc::clone(&seen) };
+    let job = Job { orders, machine, enrolled: &enrolled, logs: &logs, means: &means };
+    let ended = Box::pin(job.run(coming)).await;
     logs.close();
     if tokio::time::timeout(LAST_LOGS, shipping).await.is_err() {
         tracing::warn!("the end of the log could not be sent in time");
@@ -131,6 +112,66 @@ async fn served(
     let reason = ended.as_ref().map_or_else(ToString::to_string, Clone::clone);
     last_words(&plane, &*clock, &seen, reason).await;
     ended.map(drop)
+}
+
+/// A job from the first thing that is made for it to the last that is cleared away.
+struct Job<'a> {
+    orders: &'a Orders,
+    machine: Option<&'a Machine>,
+    enrolled: &'a Enrolled,
+    logs: &'a Logs,
+    means: &'a Means,
+}
+
+impl Job<'_> {
+    /// Runs it, and answers why it ended.
+    async fn run(&self, mut coming: Coming) -> Result<String, AgentError> {
+        if let Some(machine) = self.machine {
+            machine.enrolled().await?;
+        }
+        if !self.orders.boot.disk {
+            return Box::pin(self.placed(coming, None)).await;
+        }
+        let mount = match coming.mount().await {
+            Ok(mount) => mount,
+            Err(reason) => return Ok(reason),
+        };
+        let boot = &self.orders.boot;
+        // What was begun with a device is brought to its end, however long it takes.
+        let disk = Arc::new(Disk::there(&mount, boot.room, boot.work_dir.as_ref(), Tools::default()).await?);
+        if let Some(note) = disk.note() {
+            self.means.seen.send_modify(|seen| seen.note(note));
+        }
+        let keeping = disk.kept(self.means.clone());
+        let ended = Box::pin(self.placed(coming, Some(&disk))).await;
+        keeping.abort();
+        disk.closed(self.means).await;
+        ended
+    }
+
+    /// Makes the job's place, and clears it away when nothing runs there any more.
+    async fn placed(&self, mut coming: Coming, disk: Option<&Disk>) -> Result<String, AgentError> {
+        let (boot, seen) = (&self.orders.boot, &self.means.seen);
+        let place = Place::of(boot);
+        let (orders, enrolled, logs, clock) = (self.orders, self.enrolled, self.logs, &*self.means.clock);
+        let making = Making { orders, disk: disk.map(Disk::path), enrolled, seen, logs, clock };
+        let started = tokio::select! {
+            started = place.started(&making) => started.map(Ok),
+            reason = coming.over() => Ok(Err(reason)),
+        };
+        let ended = match started {
+            Ok(Ok(running)) => {
+                let mut agent = Agent { boot, place: &place, disk, seen: Arc::clone(seen), running, coming };
+                agent.pass_on();
+                Box::pin(agent.serve()).await
+            }
+            Ok(Err(reason)) => Ok(reason),
+            Err(error) => Err(error),
+        };
+        place.cleared().await;
+        processes::kill_workload(&boot.workload.to_string()).await;
+        ended
+    }
 }
 
 /// Enrols; only the control plane's own word or much time ends the attempts.
@@ -187,6 +228,8 @@ struct Coming {
     /// The version of the desired state that was taken last, and that state until it is passed on.
     version: u64,
     desired: Option<Desired>,
+    /// The disk, once it is there.
+    mount: Option<Mount>,
 }
 
 /// What is to be done about what came.
@@ -203,7 +246,7 @@ enum Next {
 impl Coming {
     fn new(clock: Arc<dyn Clock>, heard: mpsc::Receiver<Heard>, terminate: Signals, synced: Synced) -> Self {
         let deadlines = Deadlines::new(clock.now());
-        let mut coming = Self { clock, heard, terminate, deadlines, version: 0, desired: None };
+        let mut coming = Self { clock, heard, terminate, deadlines, version: 0, desired: None, mount: None };
         coming.hear(synced);
         coming
     }
@@ -220,7 +263,7 @@ impl Coming {
                 () = self.clock.sleep(pause) => {}
                 Some(news) = self.heard.recv() => match news {
                     Heard::Synced(synced) => {
-                        self.hear(synced);
+                        self.hear(*synced);
                         if self.desired.is_some() {
                             return Next::Apply;
                         }
@@ -228,6 +271,19 @@ impl Coming {
                     Heard::Refused(status) => self.stop_soon(&format!("The control plane refused it with status {status}.")),
                 },
                 _signalled = self.terminate.recv() => self.stop_soon("The agent was told to end."),
+            }
+        }
+    }
+
+    /// The disk, once it is there, or why the job ends before that.
+    async fn mount(&mut self) -> Result<Mount, String> {
+        loop {
+            if let Some(mount) = &self.mount {
+                return Ok(mount.clone());
+            }
+            match self.next().await {
+                Next::Apply => {}
+                Next::Stop | Next::Kill => return Err(self.reason()),
             }
         }
     }
@@ -253,6 +309,7 @@ impl Coming {
         }
         self.version = synced.version;
         self.deadlines.desired(&desired);
+        self.mount.clone_from(&desired.disk);
         self.desired = Some(desired);
     }
 
@@ -266,6 +323,7 @@ impl Coming {
 struct Agent<'a> {
     boot: &'a Boot,
     place: &'a Place,
+    disk: Option<&'a Disk>,
     seen: Arc<watch::Sender<Seen>>,
     running: Running,
     coming: Coming,
@@ -296,7 +354,10 @@ impl Agent<'_> {
 
     /// Tells the inner copy what should be true from now on.
     fn pass_on(&mut self) {
-        let Some(Desired { users, jupyter, notices, .. }) = self.coming.desired.take() else { return };
+        let Some(Desired { users, jupyter, notices, disk, .. }) = self.coming.desired.take() else { return };
+        if let (Some(ours), Some(mount)) = (self.disk, &disk) {
+            ours.want(mount);
+        }
         self.running.say(ToInner::Apply { version: self.coming.version, users, jupyter, notices });
     }
 

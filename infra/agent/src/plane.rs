@@ -8,7 +8,7 @@ use std::{
 use cloud::{Ids, OsIds};
 use domain::{
     Secret,
-    agent::{Bye, Enroll, Enrolled, LogBatch, Report, Synced},
+    agent::{Bye, Contents, Enroll, Enrolled, LogBatch, Report, Synced},
 };
 use reqwest::{Client, Response, StatusCode, redirect::Policy};
 use serde::{Serialize, de::DeserializeOwned};
@@ -71,6 +71,10 @@ impl Plane {
 
     pub(crate) async fn logs(&self, batch: &LogBatch) -> Result<(), CallError> {
         self.post("logs", &self.session(), batch).await.map(drop)
+    }
+
+    pub(crate) async fn contents(&self, contents: &Contents) -> Result<(), CallError> {
+        self.post("contents", &self.session(), contents).await.map(drop)
     }
 
     pub(crate) async fn bye(&self, bye: &Bye) -> Result<(), CallError> {

@@ -18,6 +18,7 @@ use nix::unistd::{User, geteuid};
 
 use crate::{
     AgentError,
+    disk::PLACE,
     environment::{IMAGE_PATH, shell},
     processes::WORKLOAD_MARK,
     spawn::on_own_thread,
@@ -49,6 +50,8 @@ pub(crate) struct Sandbox {
     pub(crate) path: String,
     /// The home folder, as the job's processes see it.
     pub(crate) home: PathBuf,
+    /// The disk, as they see it.
+    pub(crate) disk: Option<PathBuf>,
     /// Facts for the timeline.
     pub(crate) notes: Vec<String>,
 }
@@ -88,6 +91,7 @@ impl Sandbox {
         boot: &Boot,
         socket: &Path,
         words: &'static [&'static str],
+        disk: Option<&Path>,
     ) -> Result<Self, AgentError> {
         let wish = Wish::read(std::env::var("SLIPWAY_SANDBOX").ok().as_deref())?;
         let work_dir = fs::canonicalize(&boot.work_dir).map_err(AgentError::file("using", &boot.work_dir))?;
@@ -102,6 +106,7 @@ impl Sandbox {
             socket: socket.to_owned(),
             path: host_path.clone(),
             home: work_dir.join("home"),
+            disk: disk.map(Path::to_owned),
             workload: boot.workload.to_string(),
             notes: Vec::new(),
             work_dir,
@@ -117,6 +122,7 @@ impl Sandbox {
                     sandbox.kind = Kind::Bubblewrap(flags);
                     sandbox.path = layout.path;
                     sandbox.home = HOME.into();
+                    sandbox.disk = disk.map(|_shown| PLACE.into());
                 }
                 Err(reason) if wish == Wish::Bubblewrap => return Err(AgentError::Sandbox(reason)),
                 Err(reason) => sandbox.notes.push(unprotected(&reason)),
@@ -128,21 +134,15 @@ impl Sandbox {
     }
 
     fn image_note(&self, boot: &Boot) -> String {
+        let image = &boot.image;
+        let here = "is not pulled on this machine: its name is kept, and this machine's programs";
         match (&boot.image_root, &self.kind) {
-            (Some(_), Kind::Bubblewrap(_)) => format!("Image {} from the folder of unpacked images.", boot.image),
+            (Some(_), Kind::Bubblewrap(_)) => format!("Image {image} from the folder of unpacked images."),
             (Some(_), Kind::ProcessGroup) => {
-                format!("Image {} is not shown: that needs bubblewrap. This machine's programs run.", boot.image)
+                format!("Image {image} is not shown: that needs bubblewrap. This machine's programs run.")
             }
-            (None, Kind::Bubblewrap(_)) => format!(
-                "Image {} is not pulled on this machine: its name is kept, and this machine's programs are shown read-only.",
-                boot.image
-            ),
-            (None, Kind::ProcessGroup) => {
-                format!(
-                    "Image {} is not pulled on this machine: its name is kept, and this machine's programs run.",
-                    boot.image
-                )
-            }
+            (None, Kind::Bubblewrap(_)) => format!("Image {image} {here} are shown read-only."),
+            (None, Kind::ProcessGroup) => format!("Image {image} {here} run."),
         }
     }
 
@@ -231,6 +231,7 @@ struct Layout {
     host_name: String,
     program: PathBuf,
     socket: PathBuf,
+    disk: Option<PathBuf>,
     work_dir: PathBuf,
     path: String,
     workload: String,
@@ -267,6 +268,7 @@ impl Layout {
             host_name: format!("slipway-{}", boot.workload.short()),
             program: sandbox.program.clone(),
             socket: sandbox.socket.clone(),
+            disk: sandbox.disk.clone(),
             work_dir: sandbox.work_dir.clone(),
             path: if here { host_path.to_owned() } else { IMAGE_PATH.to_owned() },
             workload: sandbox.workload.clone(),
@@ -309,6 +311,8 @@ impl Layout {
     fn file_system(&self, flags: &mut Flags) {
         for entry in &self.entries {
             match entry {
+                // Another thing of this name would be in the disk's place.
+                Entry::Folder(name) | Entry::Link { name, .. } if self.disk.is_some() && PLACE[1..] == **name => {}
                 Entry::Folder(name) => flags.bind("--ro-bind", self.root.join(name), Path::new("/").join(name)),
                 Entry::Link { name, target } => flags.bind("--symlink", target, Path::new("/").join(name)),
             }
@@ -335,6 +339,9 @@ impl Layout {
             flags.bind("--ro-bind", here, there);
         }
         flags.bind("--bind", self.work_dir.join("home"), HOME);
+        if let Some(disk) = &self.disk {
+            flags.bind("--bind", disk, PLACE);
+        }
         flags.bind("--ro-bind", &self.program, PROGRAM);
         flags.bind("--bind", &self.socket, SOCKET);
         flags.add(["--remount-ro", "/"]);

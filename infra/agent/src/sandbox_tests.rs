@@ -17,6 +17,7 @@ fn layout() -> Layout {
         host_name: "slipway-abc".into(),
         program: "/opt/slipway".into(),
         socket: "/srv/slipway/work/1/agent.sock".into(),
+        disk: None,
         work_dir: "/srv/slipway/work/1".into(),
         path: "/usr/bin".into(),
         workload: "w".into(),
@@ -51,6 +52,18 @@ fn the_flags_show_and_hide() {
     for unwanted in ["--unshare-net", "--unshare-all", "--unshare-user", "--share-net", "--cap-add"] {
         assert!(!line.contains(unwanted), "{unwanted} in {line}");
     }
+}
+
+#[test]
+fn a_disk_is_at_its_place_whatever_else_is_there() {
+    let entries = vec![Entry::Folder("usr".into()), Entry::Link { name: "disk".into(), target: "/etc".into() }];
+    let (with, without) = (
+        line(&Layout { disk: Some("/srv/slipway/disks/volumes/1/files".into()), entries: entries.clone(), ..layout() }),
+        line(&Layout { entries, ..layout() }),
+    );
+    let bind = " --bind /srv/slipway/disks/volumes/1/files /disk ";
+    assert!(with.contains(bind) && with.find(bind) > with.find("--tmpfs /srv/slipway"), "{with}");
+    assert!(!with.contains("--symlink /etc /disk") && without.contains("--symlink /etc /disk"), "{without}");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) progress: Progress,
     pub(crate) main: MainProcess,
     pub(crate) jupyter: JupyterState,
+    /// The freeze that the disk holds still for.
+    pub(crate) frozen: Option<u64>,
     notes: Vec<Note>,
     noted: u64,
 }
@@ -43,6 +45,7 @@ impl Default for Seen {
             progress: Progress::Installing,
             main: MainProcess::Absent,
             jupyter: JupyterState::Off,
+            frozen: None,
             notes: Vec::new(),
             noted: 0,
         }
@@ -66,6 +69,7 @@ impl Seen {
             main: self.main,
             jupyter: self.jupyter.clone(),
             notes: self.notes.iter().take(MOST_NOTES).cloned().collect(),
+            frozen: self.frozen,
             next_session: None,
         }
     }
@@ -83,7 +87,7 @@ impl Seen {
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// A report was answered.
-    Synced(Synced),
+    Synced(Box<Synced>),
     /// The session is dead.
     Refused(u16),
 }
@@ -128,7 +132,7 @@ impl Syncing {
                     }
                     // Notes that the report had no room for are news for the next one.
                     self.seen.send_if_modified(|seen| seen.heard(&report));
-                    if self.tell.send(Heard::Synced(synced)).await.is_err() {
+                    if self.tell.send(Heard::Synced(Box::new(synced))).await.is_err() {
                         return;
                     }
                 }

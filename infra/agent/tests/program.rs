@@ -109,6 +109,55 @@ async fn with_another_room_in_its_orders_a_machine_is_used_as_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_job_begins_with_its_disk_and_leaves_a_list_of_it() {
+    let mut cases = vec![("process-group", Room::Sandbox), ("", Room::Container)];
+    if Command::new("bwrap")
+        .args(["--ro-bind", "/", "/", "--unshare-user", "true"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        cases.push(("bubblewrap", Room::Sandbox));
+    }
+    for (sandbox, room) in cases {
+        let mut stage =
+            Stage::with_disk(room, "echo \"at $SLIPWAY_DISK\"; echo written > \"${HERE:-$SLIPWAY_DISK}/file\"").await;
+        // A container that is no container does not see its disk where it was told.
+        let here = stage.disk().display().to_string();
+        stage.start("outer", &["outer", "--boot", &stage.boot()], &[("SLIPWAY_SANDBOX", sandbox), ("HERE", &here)]);
+        stage.until("it waits for its disk", |told| told.calls("sync") > 3).await;
+        let waits = stage.told();
+        assert_eq!(
+            (waits.progress(), waits.main()),
+            (Some(Progress::Installing), Some(MainProcess::Absent)),
+            "{sandbox}"
+        );
+        let folder = stage.attach();
+        stage.until("the command", |told| told.main() == Some(MainProcess::Exited { code: 0 })).await;
+        let place = if sandbox == "process-group" { folder.display().to_string() } else { "/disk".to_owned() };
+        stage.until("its output", |told| told.log().contains(&format!("at {place}\n"))).await;
+        assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "written\n");
+        stage.stop();
+        assert!(stage.ended("outer").await.success());
+        let sent = stage.told().contents();
+        assert_eq!(sent.iter().map(|part| (part.snapshot, part.part, part.parts)).collect::<Vec<_>>(), [(4, 0, 1)]);
+        let run = stage.asked("docker").into_iter().find(|words| words[0] == "run").unwrap_or_default();
+        let mount = format!("type=bind,source={},target=/disk", folder.display());
+        assert_eq!(run.contains(&mount), room == Room::Container, "{run:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_disk_never_comes_can_be_ended() {
+    let mut stage = Stage::with_disk(Room::Sandbox, "true").await;
+    stage.start("outer", &["outer", "--boot", &stage.boot()], &[]);
+    stage.until("it waits for its disk", |told| told.calls("sync") > 1).await;
+    stage.stop();
+    assert!(stage.ended("outer").await.success());
+    assert_eq!(stage.told().said_bye().as_deref(), Some("It was told to stop."));
+    assert_eq!(stage.told().contents(), []);
+}
+
 #[test]
 fn it_installs_itself_and_says_what_it_is() {
     let folder = tempfile::tempdir().unwrap();

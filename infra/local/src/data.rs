@@ -68,6 +68,11 @@ impl DataDir {
         self.root.join("pods")
     }
 
+    /// The jobs' disks.
+    pub(crate) fn disks(&self) -> PathBuf {
+        self.root.join("disks")
+    }
+
     /// The database's file, there already and readable by nobody else: SQLite gives its side files the same mode.
     pub(crate) fn database(&self) -> Result<PathBuf, StartError> {
         let path = self.root.join("slipway.db");

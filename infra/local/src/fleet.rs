@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, oneshot};
 use crate::{
     StartError,
     settings::{NodeSpec, SandboxKind},
+    volumes::Attempts,
 };
 use record::{Ended, Files, Key, Record};
 
@@ -319,6 +320,15 @@ impl Inner {
             self.clock.sleep(AGAIN).await;
         }
         true
+    }
+}
+
+#[async_trait]
+impl Attempts for LocalFleet {
+    async fn lives(&self, attempt: &Attempt) -> Option<bool> {
+        let pods = self.0.pods.lock().await;
+        let pod = pods.all.get(&(attempt.workload, attempt.number))?;
+        Some(pod.record.live().is_some())
     }
 }
 

@@ -21,6 +21,7 @@ mod nodes;
 mod queue;
 mod run;
 pub mod settings;
+mod volumes;
 mod work;
 
 pub use cli::main;

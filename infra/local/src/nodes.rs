@@ -97,6 +97,7 @@ mod tests {
             github_user: None,
             priority: 50,
             end_on_exit: false,
+            disk: None,
         };
         let submission = Submission {
             id: OsIds.workload(now),

@@ -182,7 +182,7 @@ mod tests {
     #[async_trait]
     impl Consumer for Probe {
         async fn consume(&self, message: Message) -> Result<(), WorkError> {
-            let pool = message.group().to_owned();
+            let pool = message.group().into_owned();
             self.seen.send(pool.clone()).unwrap();
             let first = {
                 let mut known = self.first.lock().unwrap();

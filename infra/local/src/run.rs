@@ -26,6 +26,7 @@ use crate::{
     nodes,
     queue::{Consumer, LocalQueue},
     settings::{NodeSpec, Nodes, Settings},
+    volumes::{LocalVolumes, Way},
     work::{self, Upkeep, Workers},
 };
 
@@ -46,6 +47,8 @@ pub struct Local {
     queue: LocalQueue,
     launches: LocalLaunches,
     fleet: LocalFleet,
+    /// How disks are copied.
+    way: Way,
     workers: [JoinHandle<()>; 2],
     close: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -84,12 +87,15 @@ impl Local {
         let identity = LocalIdentity::new(!settings.is_wide(), Arc::clone(&clock));
         let sender = Arc::new(queue.clone()) as Arc<dyn Queue>;
         let fleet = LocalFleet::open(fleet_settings, Arc::clone(&clock), Arc::clone(&sender))?;
+        let volumes = LocalVolumes::open(&data.disks(), Arc::new(fleet.clone()))?;
+        let way = volumes.way();
         let ports = Ports {
             clock,
             ids,
             queue: sender,
             launches: Arc::new(launches.clone()),
             fleet: Arc::new(fleet.clone()),
+            volumes: Arc::new(volumes),
             identity: Arc::new(identity),
             vault: Arc::new(vault),
             people: Arc::new(GithubKeys::new(&settings.github_url)?),
@@ -106,7 +112,7 @@ impl Local {
         let (close, server) = serve(listener, plane.clone(), front(&settings, address));
         let made_token = made.then_some(token);
         let workers = [consuming, sweeping];
-        let local = Self { address, plane, made_token, queue, launches, fleet, workers, close, server, data };
+        let local = Self { address, plane, made_token, queue, launches, fleet, way, workers, close, server, data };
         local.welcome(&settings, &specs);
         Ok(local)
     }
@@ -166,6 +172,7 @@ impl Local {
         tracing::info!("  documentation  {url}/docs");
         tracing::info!("  data           {}", self.data.root().display());
         tracing::info!("  nodes          {nodes} ({kind})");
+        tracing::info!("  disks          {}", self.way.words());
         if settings.is_wide() {
             tracing::info!("  open to        {}", settings.hosts.join(", "));
             tracing::warn!(
@@ -246,7 +253,15 @@ fn front(settings: &Settings, address: SocketAddr) -> Front {
 /// Every surface, in the order of the API document.
 #[must_use]
 pub fn surfaces() -> Vec<Surface> {
-    vec![meta::surface(), auth::surface(), keys::surface(), jobs::surface(), cluster::surface(), agent_api::surface()]
+    vec![
+        meta::surface(),
+        auth::surface(),
+        keys::surface(),
+        jobs::surface(),
+        disks::surface(),
+        cluster::surface(),
+        agent_api::surface(),
+    ]
 }
 
 /// Answers until it is told to close.

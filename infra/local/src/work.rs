@@ -20,6 +20,8 @@ use crate::{
 /// (`domain::policy::SECOND_TRY`). On AWS a sweep costs money and comes every minute; here it costs next to nothing.
 const FIRST_SWEEP: Duration = Duration::from_secs(6);
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(10);
+/// What nobody knows does no harm for a while: this reads every disk that there is.
+const BETWEEN_ORPHANS: Duration = Duration::from_secs(60);
 /// Rows outlive what they are needed for by a day and more, so that nobody waits for them to go.
 const BETWEEN_EXPIRIES: Duration = Duration::from_secs(3600);
 
@@ -34,13 +36,14 @@ impl Consumer for Workers {
         match message {
             Message::Doorbell { pool } => dispatcher::ring(&self.plane, &pool).await,
             Message::Reconcile { tenant, workload } => launcher::reconcile(&self.plane, &tenant, workload).await,
+            Message::Disk { tenant, owner, disk } => disk_worker::tend(&self.plane, &tenant, &owner, disk).await,
         }
     }
 
     async fn give_up(&self, message: Message, error: Option<WorkError>) -> Result<(), WorkError> {
         match message {
-            // It is about no job, and so fails none: while somebody waits in the pool, the sweep rings again.
-            Message::Doorbell { .. } => Ok(()),
+            // They are about no job, and so fail none: the sweep rings again while somebody waits, and looks again at each disk.
+            Message::Doorbell { .. } | Message::Disk { .. } => Ok(()),
             Message::Reconcile { tenant, workload } => {
                 launcher::give_up(&self.plane, &tenant, workload, error.as_ref()).await
             }
@@ -51,7 +54,7 @@ impl Consumer for Workers {
 #[async_trait]
 impl Steps for Workers {
     async fn step(&self, handler: &str, payload: Value) -> Result<Value, TaskError> {
-        let stepped = launcher::step(&self.plane, handler, payload).await;
+        let stepped = Box::pin(launcher::step(&self.plane, handler, payload)).await;
         stepped.map_err(|error| TaskError::new(error.error, error.cause))
     }
 }
@@ -70,7 +73,7 @@ pub(crate) async fn sweeps(upkeep: Upkeep) {
     let Upkeep { plane, launches, fleet, database, nodes } = upkeep;
     let clock = Arc::clone(&plane.ports.clock);
     clock.sleep(FIRST_SWEEP).await;
-    let mut expire_at = clock.now();
+    let (mut expire_at, mut orphans_at) = (clock.now(), clock.now());
     loop {
         let swept = tokio::spawn({
             let plane = plane.clone();
@@ -84,6 +87,11 @@ pub(crate) async fn sweeps(upkeep: Upkeep) {
             Ok(Err(error)) => tracing::error!(%error, "sweep.failed"),
             Err(died) => tracing::error!(error = %died, "sweep.died"),
         }
+        let orphans_too = clock.now() >= orphans_at;
+        if orphans_too {
+            orphans_at = clock.now().plus(BETWEEN_ORPHANS);
+        }
+        disks(&plane, orphans_too).await;
         fleet.forget_old().await;
         if let Err(error) = launches.forget_old().await {
             tracing::warn!(%error, "launches.not_forgotten");
@@ -96,6 +104,21 @@ pub(crate) async fn sweeps(upkeep: Upkeep) {
             expire_at = clock.now().plus(BETWEEN_EXPIRIES);
         }
         clock.sleep(BETWEEN_SWEEPS).await;
+    }
+}
+
+/// Does what is due about disks, and ends what no disk knows.
+async fn disks(plane: &Plane, orphans_too: bool) {
+    let plane = plane.clone();
+    let swept = tokio::spawn(async move {
+        let swept = disk_worker::sweep(&plane).await?;
+        let orphans = if orphans_too { disk_worker::end_orphans(&plane).await? } else { 0 };
+        Ok::<_, WorkError>((swept, orphans))
+    });
+    match swept.await {
+        Ok(Ok((swept, orphans))) => tracing::debug!(?swept, orphans, "disks.swept"),
+        Ok(Err(error)) => tracing::error!(%error, "disks.sweep_failed"),
+        Err(died) => tracing::error!(error = %died, "disks.sweep_died"),
     }
 }
 

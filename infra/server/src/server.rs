@@ -46,7 +46,15 @@ impl Ports {
 
 /// Every surface, in the order of the API document.
 pub(crate) fn surfaces() -> Vec<Surface> {
-    vec![meta::surface(), auth::surface(), keys::surface(), jobs::surface(), cluster::surface(), agent_api::surface()]
+    vec![
+        meta::surface(),
+        auth::surface(),
+        keys::surface(),
+        jobs::surface(),
+        disks::surface(),
+        cluster::surface(),
+        agent_api::surface(),
+    ]
 }
 
 /// Both ports, taken.

@@ -26,7 +26,7 @@ use domain::{InstanceId, PoolId, Secret, TenantId, Timestamp, workload::Address}
 use crate::{
     offers::{Offer, Shortage, offers},
     penalties::Penalties,
-    request::{ATTEMPT, POOL, TENANT, WORKLOAD, in_states, of_attempt, ours, run},
+    request::{ATTEMPT, POOL, TENANT, WORKLOAD, in_states, instances, of_attempt, ours, run},
     settings::Settings,
     sightings::{Absences, Seen, Standing},
     user_data::{JUPYTER_PORT, SSH_PORT, user_data},
@@ -135,14 +135,17 @@ fn tagged(seen: &Seen) -> Option<Tagged> {
     })
 }
 
+/// A client of EC2.
+pub(crate) fn client(sdk: &Sdk) -> Client {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT);
+    Client::from_conf(Builder::from(sdk.config()).timeout_config(timeouts.build()).build())
+}
+
 impl Ec2Fleet {
     /// The fleet of an installation. Nothing is asked yet.
     #[must_use]
     pub fn new(sdk: &Sdk, settings: Settings) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT);
-        let config = Builder::from(sdk.config()).timeout_config(timeouts.build());
-        let client = Client::from_conf(config.build());
+        let client = client(sdk);
         Self { client, settings, clock: sdk.clock().clone(), memory: Mutex::default() }
     }
 
@@ -151,22 +154,12 @@ impl Ec2Fleet {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every instance that `filters` find, through all pages.
     async fn look(&self, filters: Vec<Filter>) -> Result<Vec<Seen>, PortError> {
-        let (mut found, mut next) = (Vec::new(), None);
-        loop {
-            let request = self.client.describe_instances().set_filters(Some(filters.clone())).max_results(1_000);
-            let page = request.set_next_token(next).send().await.map_err(|error| port_error(&error))?;
-            found.extend(page.reservations().iter().flat_map(|one| one.instances()).map(seen));
-            next = page.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                return Ok(found);
-            }
-        }
+        Ok(instances(&self.client, filters).await?.iter().map(seen).collect())
     }
 
     async fn look_for(&self, attempt: &Attempt) -> Result<Vec<Seen>, PortError> {
-        self.look(of_attempt(&self.settings, attempt)).await
+        self.look(of_attempt(&self.settings.deployment, attempt)).await
     }
 
     /// The one instance that an attempt has. A second, which should not be, is ended.

@@ -1,4 +1,4 @@
-//! The fleet over EC2: the only crate that names `aws-sdk-ec2`.
+//! The fleet over EC2 and disks over EBS ([`volumes`]): the only crate that names `aws-sdk-ec2`.
 //!
 //! What is decided stands in modules without a client: which machines are tried in which order ([`offers`]), which of them were refused lately
 //! ([`penalties`]), what a machine is told at its first boot ([`user_data`]), and what a list of instances means ([`sightings`]). [`fleet`] asks EC2,
@@ -23,9 +23,11 @@ pub mod request;
 pub mod settings;
 pub mod sightings;
 pub mod user_data;
+pub mod volumes;
 
 #[cfg(test)]
 mod tests;
 
 pub use fleet::Ec2Fleet;
 pub use settings::{AgentBinary, Market, Settings, Subnet};
+pub use volumes::EbsVolumes;

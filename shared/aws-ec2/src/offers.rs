@@ -2,9 +2,11 @@
 
 use cloud::Order;
 use domain::gpu::{INSTANCE_TYPES, InstanceType, instance_type};
-use sha2::{Digest, Sha256};
 
-use crate::settings::{Market, Settings};
+use crate::{
+    request::token,
+    settings::{Market, Settings},
+};
 
 /// One thing that can be asked for: a machine type in a zone, paid for in one way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,22 +49,15 @@ pub fn offers(order: &Order, settings: &Settings) -> Vec<Offer> {
     offers
 }
 
-/// The client token of an offer to an attempt, 64 ASCII characters, as many as EC2 takes: asking twice makes one machine (EC2 developer guide,
-/// "Ensuring idempotency in Amazon EC2 API requests"). Another offer is another request, which EC2 would refuse under the same token.
+/// The client token of an offer to an attempt: asking twice makes one machine. Another offer is another request, which EC2 would refuse
+/// under the same token.
 #[must_use]
 pub fn client_token(order: &Order, region: &str, offer: &Offer) -> String {
     let market = match offer.market {
         Market::OnDemand => "on-demand",
         Market::Spot => "spot",
     };
-    let attempt = order.attempt.to_string();
-    let mut hash = Sha256::new();
-    for part in [&order.workload.to_string(), &attempt, region, &offer.zone, offer.machine, market] {
-        // Each part is preceded by its length, so that no two lists of parts read alike.
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hex::encode(hash.finalize())
+    token(&[&order.workload.to_string(), &order.attempt.to_string(), region, &offer.zone, offer.machine, market])
 }
 
 /// Why EC2 did not make what was asked for, where something else may still be had.

@@ -1,20 +1,22 @@
 //! What EC2 is asked for: one machine, with its tags from the first moment.
 
+use aws_core::port_error;
 use aws_sdk_ec2::{
     Client, Config,
-    config::retry::RetryConfig,
+    config::{Builder, retry::RetryConfig},
     error::SdkError,
     operation::run_instances::{RunInstancesError, RunInstancesOutput, builders::RunInstancesFluentBuilder},
     types::{
-        BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
+        BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification, Instance,
         InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceMetadataEndpointState,
         InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType, MarketType, ResourceType,
         ShutdownBehavior, SpotInstanceType, SpotMarketOptions, Tag, TagSpecification, VolumeType,
     },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cloud::{Attempt, Order};
+use cloud::{Attempt, Order, PortError};
 use domain::Secret;
+use sha2::{Digest, Sha256};
 
 use crate::{
     offers::{Offer, client_token},
@@ -50,9 +52,9 @@ pub(crate) fn ours(settings: &Settings) -> Vec<Filter> {
 }
 
 /// Finds everything of an attempt.
-pub(crate) fn of_attempt(settings: &Settings, attempt: &Attempt) -> Vec<Filter> {
+pub(crate) fn of_attempt(deployment: &str, attempt: &Attempt) -> Vec<Filter> {
     vec![
-        filter(&format!("tag:{DEPLOYMENT}"), &[&settings.deployment]),
+        filter(&format!("tag:{DEPLOYMENT}"), &[deployment]),
         filter(&format!("tag:{TENANT}"), &[attempt.tenant.as_str()]),
         filter(&format!("tag:{WORKLOAD}"), &[&attempt.workload.to_string()]),
         filter(&format!("tag:{ATTEMPT}"), &[&attempt.number.to_string()]),
@@ -64,8 +66,38 @@ pub(crate) fn in_states(states: &[&str]) -> Filter {
     filter("instance-state-name", states)
 }
 
-fn filter(name: &str, values: &[&str]) -> Filter {
+pub(crate) fn filter(name: &str, values: &[&str]) -> Filter {
     values.iter().fold(Filter::builder().name(name), |filter, value| filter.values(*value)).build()
+}
+
+/// Every instance that `filters` find, through all pages.
+pub(crate) async fn instances(client: &Client, filters: Vec<Filter>) -> Result<Vec<Instance>, PortError> {
+    let (mut found, mut next) = (Vec::new(), None);
+    loop {
+        let request = client.describe_instances().set_filters(Some(filters.clone())).max_results(1_000);
+        let page = request.set_next_token(next).send().await.map_err(|error| port_error(&error))?;
+        found.extend(page.reservations.into_iter().flatten().flat_map(|one| one.instances.unwrap_or_default()));
+        next = page.next_token.filter(|token| !token.is_empty());
+        if next.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The settings of a call that is made once: what it did is looked at before it is made again.
+pub(crate) fn once() -> Builder {
+    Config::builder().retry_config(RetryConfig::disabled())
+}
+
+/// A client token, 64 ASCII characters, as many as EC2 takes (EC2 developer guide, "Ensuring idempotency in Amazon EC2 API requests"). Each part
+/// is preceded by its length, so that no two lists of parts read alike.
+pub(crate) fn token(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex::encode(hash.finalize())
 }
 
 /// Asks for one machine, once: whether it is asked again is decided where the answer is understood. EC2 says that it has no capacity with status
@@ -94,9 +126,8 @@ pub(crate) async fn run(
     let profile = profile.map(|name| IamInstanceProfileSpecification::builder().name(name).build());
     let request = request.set_iam_instance_profile(profile);
     let request = if offer.market == Market::Spot { request.instance_market_options(spot()) } else { request };
-    let once = Config::builder().retry_config(RetryConfig::disabled());
     // The user data has the agent's token in it.
-    aws_core::errors::quietly(request.customize().config_override(once).send()).await
+    aws_core::errors::quietly(request.customize().config_override(once()).send()).await
 }
 
 fn tagged(

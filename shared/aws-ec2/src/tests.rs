@@ -3,6 +3,7 @@
 mod limits;
 mod orders;
 mod sights;
+mod volumes;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use aws_core::{
 use cloud::{AwsCredentials, Order};
 use domain::{NodeId, PoolId, Secret, TenantId, WorkloadId, gpu::Gpu};
 
-use crate::{AgentBinary, Ec2Fleet, Market, Settings, Subnet};
+use crate::{AgentBinary, EbsVolumes, Ec2Fleet, Market, Settings, Subnet};
 
 /// Four A10Gs on a g5.12xlarge.
 pub(crate) fn order() -> Order {
@@ -28,6 +29,7 @@ pub(crate) fn order() -> Order {
         instance_type: "g5.12xlarge".into(),
         life: Duration::from_secs(4 * 3_600),
         image: "pytorch/pytorch:2.1".into(),
+        disk: None,
         enroll_token: Secret::new("swe_once"),
     }
 }
@@ -53,11 +55,12 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// A fleet whose EC2 answers from a list.
+/// A fleet and disks whose EC2 answers from a list.
 struct Bench {
     replay: Replay,
     clock: Arc<TestClock>,
     fleet: Ec2Fleet,
+    volumes: EbsVolumes,
 }
 
 impl Bench {
@@ -74,7 +77,8 @@ impl Bench {
         let environment = Environment { region: "eu-central-1".into(), credentials, endpoint: None };
         let (replay, clock) = (Replay::new(answers), TestClock::new());
         let sdk = Sdk::over(environment, replay.clone(), clock.clone());
-        Self { fleet: Ec2Fleet::new(&sdk, settings), replay, clock }
+        let volumes = EbsVolumes::new(&sdk, &settings.deployment);
+        Self { fleet: Ec2Fleet::new(&sdk, settings), volumes, replay, clock }
     }
 
     /// What was asked since the last time, as the fields of its forms.
@@ -82,10 +86,20 @@ impl Bench {
         self.replay.asked().iter().map(form).collect()
     }
 
-    /// What was asked since the last time, in short: the action, and what machine in which subnet or which instance it was about.
+    /// What was asked since the last time, in short: the action, and what it was about.
     fn actions(&self) -> Vec<String> {
         let short = |form: &BTreeMap<String, String>| {
-            let about = ["InstanceType", "NetworkInterface.1.SubnetId", "InstanceId.1"];
+            let about = [
+                "InstanceType",
+                "NetworkInterface.1.SubnetId",
+                "InstanceId.1",
+                "VolumeId",
+                "InstanceId",
+                "VolumeId.1",
+                "SnapshotId",
+                "SnapshotId.1",
+                "ResourceId.1",
+            ];
             let about = about.iter().filter_map(|name| form.get(*name));
             std::iter::once(&form["Action"]).chain(about).cloned().collect::<Vec<_>>().join(" ")
         };

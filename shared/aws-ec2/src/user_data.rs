@@ -58,6 +58,7 @@ fn boot(order: &Order, settings: &Settings) -> Boot {
         image: order.image.clone(),
         // A machine may have more than were ordered: the job sees what it asked for.
         gpus: (0..order.gpus).collect(),
+        disk: order.disk.is_some(),
         gpus_simulated: false,
     }
 }

@@ -1,6 +1,6 @@
 //! What the API server's refusals mean to a fleet.
 
-use cloud::{FleetError, PortError};
+use cloud::{FleetError, PortError, VolumeError};
 use kube::core::Status;
 
 /// What an answer means where nothing can be refused for good.
@@ -34,6 +34,15 @@ pub(crate) fn fleet(error: kube::Error) -> FleetError {
         // Admission said no; 413 is its word for too large.
         400 | 403 | 413 | 422 => FleetError::Refused(text),
         _ => port(error).into(),
+    }
+}
+
+/// What an answer to the creation of something for a disk means. A quota that is used up may be free again.
+pub(crate) fn volume(error: kube::Error) -> VolumeError {
+    match fleet(error) {
+        FleetError::Capacity(why) => PortError::Unavailable(why).into(),
+        FleetError::Refused(why) => VolumeError::Refused(why),
+        FleetError::Port(error) => error.into(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cloud::{Attempt, Clock, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
 use domain::InstanceId;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PostParams, Preconditions},
@@ -36,6 +36,8 @@ pub struct EksFleet {
     services: Api<Service>,
     secrets: Api<Secret>,
     tombstones: Api<ConfigMap>,
+    claims: Api<PersistentVolumeClaim>,
+    volumes: Api<PersistentVolume>,
 }
 
 impl EksFleet {
@@ -48,6 +50,8 @@ impl EksFleet {
             services: Api::namespaced(client.clone(), namespace),
             secrets: Api::namespaced(client.clone(), namespace),
             tombstones: Api::namespaced(client.clone(), namespace),
+            claims: Api::namespaced(client.clone(), namespace),
+            volumes: Api::all(client.clone()),
             settings,
             clock,
         }
@@ -153,9 +157,7 @@ impl EksFleet {
     async fn wind_up(&self, names: &Names, mut pod: Pod) -> Result<(), PortError> {
         let uid = pod.uid();
         if !sight::is_deleted(&pod) {
-            let preconditions = Preconditions { uid: uid.clone(), resource_version: None };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            match self.pods.delete(&names.pod, &params).await {
+            match self.pods.delete(&names.pod, &exactly(uid.clone())).await {
                 Ok(answer) => match answer.left() {
                     Some(deleted) => pod = deleted,
                     None => return Ok(()),
@@ -199,6 +201,28 @@ impl EksFleet {
         }
     }
 
+    /// The persistent volumes of pods. That they cannot be listed keeps nothing else from being swept.
+    async fn offered(&self, selector: &str) -> Vec<PersistentVolume> {
+        if !self.settings.disks {
+            return Vec::new();
+        }
+        let found = self.all(&self.volumes, selector).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "fleet.volumes_not_listed");
+            Vec::new()
+        })
+    }
+
+    /// Removes the persistent volumes whose pods are gone. Kubernetes lets them go when nothing uses them any more; the disks stay.
+    async fn withdraw(&self, volumes: &[PersistentVolume], pods: &[Pod]) {
+        let there: BTreeSet<String> = pods.iter().map(|pod| pod.name_any()).collect();
+        let lost = |volume: &&PersistentVolume| !there.contains(&volume.name_any());
+        for volume in volumes.iter().filter(|one| one.metadata.deletion_timestamp.is_none()).filter(lost) {
+            let removed = self.volumes.delete(&volume.name_any(), &exactly(volume.uid())).await;
+            log(&volume.name_any(), removed.map(drop).map_err(errors::port));
+        }
+    }
+
     /// Lets go what is over: pods that were told to end and have, pods that ended long ago and that nobody asked about, and old tombstones.
     /// What fails here is tried at the next sweep.
     async fn clean(&self, tombstones: &[ConfigMap], pods: &[Pod]) {
@@ -219,9 +243,7 @@ impl EksFleet {
         }
         let there: BTreeSet<String> = pods.iter().map(|pod| format!("{}-tomb", pod.name_any())).collect();
         for tombstone in tombstones.iter().filter(|one| old(sight::made_at(*one)) && !there.contains(&one.name_any())) {
-            let preconditions = Preconditions { uid: tombstone.uid(), resource_version: None };
-            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            let removed = self.tombstones.delete(&tombstone.name_any(), &params).await;
+            let removed = self.tombstones.delete(&tombstone.name_any(), &exactly(tombstone.uid())).await;
             log(&tombstone.name_any(), removed.map(drop).map_err(errors::port));
         }
     }
@@ -231,6 +253,12 @@ fn log(name: &str, cleaned: Result<(), PortError>) {
     if let Err(error) = cleaned {
         tracing::warn!(name, %error, "fleet.not_cleaned");
     }
+}
+
+/// The deletion of this very object, and of none that came after it under its name.
+fn exactly(uid: Option<String>) -> DeleteParams {
+    let preconditions = Preconditions { uid, resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
 }
 
 fn patch_params() -> kube::api::PatchParams {
@@ -253,9 +281,15 @@ fn known(error: kube::Error) -> Result<(), kube::Error> {
 #[async_trait]
 impl Fleet for EksFleet {
     async fn provision(&self, order: &Order) -> Result<Provisioned, FleetError> {
+        if order.disk.is_some() && !self.settings.disks {
+            return Err(FleetError::Refused("jobs in this cluster have no disks".to_owned()));
+        }
         let names = Names::of(&self.settings.deployment, order);
         let pod = self.ordered(&names, order).await?;
         self.begun(&names, order, pod).await?;
+        if order.disk.is_some() && self.claims.get_opt(&names.pod).await.map_err(errors::port)?.is_none() {
+            return Err(FleetError::Capacity("no node takes it before its disk is there".to_owned()));
+        }
         self.reached(&names).await
     }
 
@@ -278,7 +312,10 @@ impl Fleet for EksFleet {
     async fn list(&self) -> Result<Vec<Tagged>, PortError> {
         let ours = format!("{DEPLOYMENT}={}", self.settings.deployment);
         let tombstones = self.all(&self.tombstones, &format!("{ours},{ENDED}")).await?;
+        // A volume is offered when its pod is there: one that is listed before the pods, and has none among them, has lost it.
+        let volumes = self.offered(&ours).await;
         let pods = self.all(&self.pods, &ours).await?;
+        self.withdraw(&volumes, &pods).await;
         self.clean(&tombstones, &pods).await;
         let live = pods.iter().filter(|pod| !sight::is_over(pod));
         let read = live.filter_map(|pod| {

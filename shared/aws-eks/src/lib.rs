@@ -1,4 +1,4 @@
-//! The fleet over EKS: each attempt is one pod, with what it needs owned by that pod.
+//! The fleet over EKS: each attempt is one pod, with what it needs owned by that pod; and the disks of its pods ([`EksVolumes`]).
 //!
 //! # Asked twice, made once; ended, never made
 //!
@@ -43,8 +43,11 @@
 //! # What the namespace must allow
 //!
 //! The role of the fleet's identity: `pods` get, list, create, patch, delete; `configmaps` get, list, create, patch, delete; `services` get,
-//! create; `secrets` create. The namespace belongs to the fleet alone and may enforce the `baseline` Pod Security Standard; `restricted` would
-//! refuse images that run as root. It needs Kubernetes 1.30 (scheduling gates).
+//! create; `secrets` create; `persistentvolumeclaims` get, create. And in the whole cluster, where persistent volumes belong to no
+//! namespace: `persistentvolumes` get, list, create, delete. It makes and removes those with its own labels alone, and what they stand for outlives
+//! them. The namespace belongs to the fleet alone and may enforce the `baseline` Pod Security Standard; `restricted` would
+//! refuse images that run as root. It needs Kubernetes 1.30 (scheduling gates), and for disks the
+//! EBS CSI driver.
 //!
 //! **Invariants.**
 //! - No pod is privileged, sees the host, has a service account's token, or carries a secret in its environment.
@@ -60,8 +63,10 @@ mod owned;
 mod pod;
 mod settings;
 mod sight;
+mod volumes;
 
 pub use connect::{Cluster, ConnectError, Token, Tokens, connect};
 pub use fleet::EksFleet;
 pub use kube::Client;
 pub use settings::{Nodes, Settings, Share, WayIn};
+pub use volumes::EksVolumes;

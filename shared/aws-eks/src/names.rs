@@ -29,7 +29,7 @@ pub(crate) const STOPPED_AT: &str = "stopped_at";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) attempt: Attempt,
-    /// The pod's name, and those of its secret and its service: their kinds tell them apart.
+    /// The pod's name, and those of its secret, its service, its disk's volume and its claim: their kinds tell them apart.
     pub(crate) pod: String,
     /// The tombstone's name.
     pub(crate) tombstone: String,
@@ -80,9 +80,10 @@ fn hashed(tenant: &TenantId) -> String {
 /// What was ordered, so that a repetition with other parameters is told from a true one. The length of its life is left out: the
 /// owner may extend it while it is launched, and the deadline allows for that.
 pub(crate) fn fingerprint(order: &Order) -> String {
-    let Order { tenant, workload, attempt, pool, node, gpus, gpu, instance_type, life: _, image, enroll_token } = order;
+    let Order { tenant, workload, attempt, pool, node, gpus, gpu, instance_type, life: _, image, disk, enroll_token } =
+        order;
     let token = enroll_token.hash();
-    let fields = json!([tenant, workload, attempt, pool, node, gpus, gpu, instance_type, image, token.as_str()]);
+    let fields = json!([tenant, workload, attempt, pool, node, gpus, gpu, instance_type, image, disk, token.as_str()]);
     SecretHash::of(fields.to_string().as_bytes()).as_str().to_owned()
 }
 

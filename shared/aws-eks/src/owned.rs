@@ -45,6 +45,7 @@ pub(crate) fn boot(settings: &Settings, order: &Order) -> Boot {
         image_root: None,
         image: order.image.clone(),
         gpus: (0..order.gpus).collect(),
+        disk: order.disk.is_some(),
         gpus_simulated: false,
     }
 }

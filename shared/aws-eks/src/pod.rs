@@ -11,9 +11,9 @@ use cloud::Order;
 use domain::{agent::CAPABILITIES, policy};
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, KeyToPath, Pod, PodSchedulingGate,
-        PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-        Toleration, Volume, VolumeMount,
+        Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, KeyToPath,
+        PersistentVolumeClaimVolumeSource, Pod, PodSchedulingGate, PodSecurityContext, PodSpec, ResourceRequirements,
+        SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -33,6 +33,9 @@ pub(crate) const JUPYTER_PORT: u16 = 8888;
 /// The folder with the socket, and the key in the secret, which is the name of the file.
 pub(crate) const RUN: &str = "/slipway/run";
 pub(crate) const BOOT_FILE: &str = "boot.json";
+
+/// Where the volume of its disk is mounted.
+pub(crate) const DISK: &str = "/disk";
 
 const SHARED: &str = "/slipway";
 const PROGRAM: &str = "/slipway/agent";
@@ -57,7 +60,7 @@ pub(crate) fn pod(settings: &Settings, names: &Names, order: &Order) -> Pod {
     let spec = PodSpec {
         scheduling_gates: Some(vec![PodSchedulingGate { name: GATE.to_owned() }]),
         init_containers: Some(vec![install(settings)]),
-        containers: vec![job(settings, order), agent(settings)],
+        containers: vec![job(settings, order), agent(settings, order)],
         volumes: Some(volumes(settings, names, order)),
         node_selector: Some(node_selector(&settings.nodes, order)),
         tolerations: Some(vec![Toleration {
@@ -78,6 +81,8 @@ pub(crate) fn pod(settings: &Settings, names: &Names, order: &Order) -> Pod {
         security_context: Some(PodSecurityContext {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             fs_group: Some(NOBODY),
+            // Everything on a disk would be given to the group at each start otherwise, and private keys would be private no more.
+            fs_group_change_policy: order.disk.map(|_| "OnRootMismatch".to_owned()),
             ..PodSecurityContext::default()
         }),
         ..PodSpec::default()
@@ -107,10 +112,12 @@ fn job(settings: &Settings, order: &Order) -> Container {
             ..ContainerPort::default()
         }]),
         resources: Some(resources_of_job(settings, order)),
-        volume_mounts: Some(vec![
-            VolumeMount { read_only: Some(true), ..mount("slipway", SHARED) },
-            mount("shm", "/dev/shm"),
-        ]),
+        volume_mounts: Some(
+            [VolumeMount { read_only: Some(true), ..mount("slipway", SHARED) }, mount("shm", "/dev/shm")]
+                .into_iter()
+                .chain(disk(order))
+                .collect(),
+        ),
         security_context: Some(SecurityContext {
             capabilities: Some(Capabilities {
                 drop: Some(words(&["ALL"])),
@@ -123,18 +130,24 @@ fn job(settings: &Settings, order: &Order) -> Container {
 }
 
 /// The agent's outer copy. It waits at the socket for the inner one, which Kubernetes starts.
-fn agent(settings: &Settings) -> Container {
+fn agent(settings: &Settings, order: &Order) -> Container {
     let boot = format!("{BOOT}/{BOOT_FILE}");
     Container {
         name: AGENT.to_owned(),
         image: Some(settings.agent_image.clone()),
         command: Some(words(&[PROGRAM_IN_IMAGE, "outer", "--boot", &boot, "--socket", SOCKET])),
         resources: Some(resources(&[("cpu", "100m"), ("memory", "128Mi"), ("ephemeral-storage", "256Mi")])),
-        volume_mounts: Some(vec![
-            // It can write beside the program, and not over it.
-            VolumeMount { sub_path: Some("run".to_owned()), ..mount("slipway", RUN) },
-            VolumeMount { read_only: Some(true), ..mount("boot", BOOT) },
-        ]),
+        volume_mounts: Some(
+            [
+                // It can write beside the program, and not over it.
+                VolumeMount { sub_path: Some("run".to_owned()), ..mount("slipway", RUN) },
+                VolumeMount { read_only: Some(true), ..mount("boot", BOOT) },
+            ]
+            .into_iter()
+            // It looks at what is on the disk.
+            .chain(disk(order).map(|disk| VolumeMount { read_only: Some(true), ..disk }))
+            .collect(),
+        ),
         security_context: Some(powerless()),
         ..Container::default()
     }
@@ -159,6 +172,11 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn mount(volume: &str, path: &str) -> VolumeMount {
     VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+/// The mount of an order's disk, if it has one.
+fn disk(order: &Order) -> Option<VolumeMount> {
+    order.disk.map(|_| mount("disk", DISK))
 }
 
 /// What holds for every container.
@@ -214,12 +232,20 @@ fn volumes(settings: &Settings, names: &Names, order: &Order) -> Vec<Volume> {
         optional: Some(false),
         ..SecretVolumeSource::default()
     };
-    vec![
+    // Its claim is made when its volume is (`crate::EksVolumes`); no node takes the pod before that.
+    let claim = PersistentVolumeClaimVolumeSource { claim_name: names.pod.clone(), read_only: None };
+    let disk = order.disk.map(|_| Volume {
+        name: "disk".to_owned(),
+        persistent_volume_claim: Some(claim),
+        ..Volume::default()
+    });
+    let volumes = [
         folder("slipway", None, "256Mi".to_owned()),
         // Data loaders pass batches through shared memory, of which a container has 64 MB by default.
         folder("shm", Some("Memory"), format!("{}Mi", memory / 2)),
         Volume { name: "boot".to_owned(), secret: Some(boot), ..Volume::default() },
-    ]
+    ];
+    volumes.into_iter().chain(disk).collect()
 }
 
 fn node_selector(nodes: &Nodes, order: &Order) -> BTreeMap<String, String> {

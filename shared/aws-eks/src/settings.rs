@@ -20,6 +20,8 @@ pub struct Settings {
     pub nodes: Nodes,
     /// How users reach a job's SSH server.
     pub way_in: WayIn,
+    /// Whether jobs may have disks: [`crate::EksVolumes`] is there, and the fleet's identity may have to do with persistent volumes.
+    pub disks: bool,
     /// What a job gets with each GPU, on machine types that [`Settings::shares`] does not name.
     pub share: Share,
     /// What a job gets with each GPU, by machine type.
@@ -47,6 +49,7 @@ impl Settings {
             agent_image: agent_image.to_owned(),
             nodes: Nodes::OfInstanceType,
             way_in: WayIn::NodePort,
+            disks: false,
             share: Share { cpu_millis: 3_000, memory_mib: 12 * 1024, disk_mib: 50 * 1024 },
             shares: BTreeMap::new(),
             longest_life: Duration::from_secs(u64::from(policy::Policy::default().longest_hours) * 3600),

@@ -1,9 +1,16 @@
 //! Ports that a process does not have: most functions launch nothing and fetch nobody's keys, and their roles would not let them.
 
 use async_trait::async_trait;
-use domain::{names::GithubName, ssh::PublicKey};
+use domain::{
+    SnapshotId, VolumeId,
+    names::{DiskName, GithubName},
+    ssh::PublicKey,
+};
 
-use crate::{Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Provisioned, Sighting, Tagged};
+use crate::{
+    Attachment, Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Provisioned, Sighting,
+    SnapshotOrder, SnapshotState, Tagged, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
+};
 
 /// Answers everything with *not here*. That something asks it is a mistake in how a function was put together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,5 +43,48 @@ impl Fleet for Absent {
 impl People for Absent {
     async fn keys_of(&self, _: &GithubName) -> Result<Vec<PublicKey>, PeopleError> {
         Err(PeopleError::Unavailable("this function asks nobody".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Volumes for Absent {
+    async fn create(&self, _: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
+        Err(not_here("volumes").into())
+    }
+
+    async fn attach(&self, _: &VolumeId, _: &Attempt) -> Result<Attachment, VolumeError> {
+        Err(not_here("volumes").into())
+    }
+
+    async fn detach(&self, _: &VolumeId) -> Result<bool, PortError> {
+        Err(not_here("volumes"))
+    }
+
+    async fn snapshot(&self, _: &SnapshotOrder) -> Result<SnapshotId, VolumeError> {
+        Err(not_here("volumes").into())
+    }
+
+    async fn snapshot_state(&self, _: &SnapshotId) -> Result<SnapshotState, PortError> {
+        Err(not_here("volumes"))
+    }
+
+    async fn tag(&self, _: &SnapshotId, _: &DiskName) -> Result<(), VolumeError> {
+        Err(not_here("volumes").into())
+    }
+
+    async fn delete_volume(&self, _: &VolumeId) -> Result<(), PortError> {
+        Err(not_here("volumes"))
+    }
+
+    async fn delete_snapshot(&self, _: &SnapshotId) -> Result<(), PortError> {
+        Err(not_here("volumes"))
+    }
+
+    async fn volumes(&self) -> Result<Vec<TaggedVolume>, PortError> {
+        Err(not_here("volumes"))
+    }
+
+    async fn snapshots(&self) -> Result<Vec<TaggedSnapshot>, PortError> {
+        Err(not_here("volumes"))
     }
 }

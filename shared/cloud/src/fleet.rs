@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    InstanceId, NodeId, PoolId, Secret, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, workload::Address,
+    DiskId, InstanceId, NodeId, PoolId, Secret, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, workload::Address,
 };
 
 use crate::PortError;
@@ -33,6 +33,8 @@ pub struct Order {
     pub life: Duration,
     /// The container image.
     pub image: String,
+    /// It needs a disk, which comes after it ([`crate::Volumes::attach`]): nothing of the job starts before.
+    pub disk: Option<DiskId>,
     /// The agent's one-time token; the same in every repetition of an order.
     pub enroll_token: Secret,
 }

@@ -1,6 +1,6 @@
 //! Randomness: the only file that asks the operating system for it.
 
-use domain::{MessageId, Timestamp, WorkloadId};
+use domain::{DiskId, MessageId, OperationId, Timestamp, WorkloadId};
 
 /// Where identifiers and secrets come from.
 pub trait Ids: Send + Sync {
@@ -10,6 +10,16 @@ pub trait Ids: Send + Sync {
     /// A fresh workload id, made at `at`.
     fn workload(&self, at: Timestamp) -> WorkloadId {
         WorkloadId::new(at, &self.random())
+    }
+
+    /// A fresh disk id, made at `at`.
+    fn disk(&self, at: Timestamp) -> DiskId {
+        DiskId::new(at, &self.random())
+    }
+
+    /// A fresh operation id, made at `at`.
+    fn operation(&self, at: Timestamp) -> OperationId {
+        OperationId::new(at, &self.random())
     }
 
     /// A fresh message id, made at `at`.

@@ -13,12 +13,14 @@ pub mod identity;
 pub mod ids;
 pub mod launches;
 pub mod people;
+pub mod pool_volumes;
 pub mod presigned;
 pub mod queue;
 pub mod secrets;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod vault;
+pub mod volumes;
 
 use std::sync::Arc;
 
@@ -32,10 +34,14 @@ pub use identity::{AwsCredentials, Identity, IdentityError};
 pub use ids::{Ids, OsIds};
 pub use launches::{Launches, TaskToken};
 pub use people::{People, PeopleError};
+pub use pool_volumes::PoolVolumes;
 pub use presigned::{LoginRules, NotPresigned, Presigned, Rejected};
 pub use queue::Queue;
 pub use secrets::{FixedSecrets, InstallationSecrets, Secrets};
 pub use vault::{KeyVault, SealContext, Vault, VaultError};
+pub use volumes::{
+    Attachment, DiskRef, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
+};
 
 /// Every port together, as a plane is given them.
 #[derive(Clone)]
@@ -50,6 +56,8 @@ pub struct Ports {
     pub launches: Arc<dyn Launches>,
     /// Machines, pods or processes.
     pub fleet: Arc<dyn Fleet>,
+    /// What disks are made of.
+    pub volumes: Arc<dyn Volumes>,
     /// Who AWS credentials belong to.
     pub identity: Arc<dyn Identity>,
     /// Sealing what is secret at rest.

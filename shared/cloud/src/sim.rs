@@ -29,7 +29,8 @@
 //! ```
 //!
 //! What is simulated, and how harshly, is in [`Settings`]. What a checker reads is the ground truth: [`World::instances`],
-//! [`World::intervals`], [`World::gpus_claimed`], [`World::messages`], [`World::dead_letters`], [`World::launches`], [`World::log`].
+//! [`World::intervals`], [`World::gpus_claimed`], [`World::messages`], [`World::dead_letters`], [`World::launches`], [`World::volumes`],
+//! [`World::snapshots`], [`World::log`].
 
 mod executor;
 mod faults;
@@ -39,6 +40,7 @@ mod lookups;
 mod queues;
 mod rng;
 mod time;
+mod volumes;
 mod world;
 
 pub use executor::{Executor, Livelock, Outcome};
@@ -47,6 +49,7 @@ pub use fleet::{Instance, Interval, Life};
 pub use launches::{Completion, Started};
 pub use queues::{Delivery, Queued};
 pub use rng::Rng;
+pub use volumes::{Fixed, Snapshot, Volume};
 pub use world::{Call, Settings, TaskId, World};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Secret, SecretHash, Timestamp, WorkloadId};
+use crate::{Secret, SecretHash, Timestamp, VolumeId, WorkloadId};
 
 /// How the agent is started: written by the fleet for this one attempt, read by the agent from its standard input or a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Boot {
     pub image: String,
     /// GPUs that the job may see, by index on this node.
     pub gpus: Vec<u32>,
+    /// The job needs a disk: nothing of it starts before [`Desired::disk`] says which, and that is mounted.
+    #[serde(default)]
+    pub disk: bool,
     /// True when the GPUs are stand-ins: the job is told so as `SLIPWAY_GPUS_SIMULATED=1`.
     pub gpus_simulated: bool,
 }
@@ -143,6 +146,9 @@ pub struct Report {
     /// Facts for the timeline that have not been acknowledged yet, oldest first and at most [`MOST_NOTES`]: which sandbox was made, why an
     /// image is missing. The agent keeps each until a sync that carried it was answered.
     pub notes: Vec<Note>,
+    /// The [`Mount::freeze`] that the file system holds still for.
+    #[serde(default)]
+    pub frozen: Option<u64>,
     /// The hash of the next session secret, when the agent rotates it; the old one dies when the new one is first used.
     pub next_session: Option<SecretHash>,
 }
@@ -192,10 +198,77 @@ pub struct Desired {
     pub jupyter: Option<Secret>,
     /// When the job ends by itself; the agent arms it, so that it holds when nobody can be reached.
     pub expire_at: Option<Timestamp>,
+    /// The job's disk, where it has one and it is there.
+    #[serde(default)]
+    pub disk: Option<Mount>,
     /// Lines for every open terminal, oldest first; each is shown once.
     pub notices: Vec<Notice>,
     /// Set when the node must stop.
     pub stop: Option<Stop>,
+}
+
+/// A disk that is there for a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What the cloud calls it.
+    pub volume: VolumeId,
+    /// Where on the node it is.
+    pub device: Device,
+    /// Nothing was ever written to it: the agent makes a file system. On any other it never does (invariant I15).
+    pub blank: bool,
+    /// The number of the disk's snapshot that comes next, under which the agent sends what is on it.
+    pub next: u64,
+    /// Set while a snapshot is about to be taken: the agent writes everything out, holds the file system still, says so in
+    /// [`Report::frozen`], and lets go when this is gone, or by itself after [`FREEZE`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<u64>,
+}
+
+/// Where a disk is on its node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// A block device with this serial number: an EBS volume's is its id without the hyphen.
+    Serial(String),
+    /// A folder that holds its files: of this machine, or what a pod's volume was mounted at.
+    Folder(String),
+}
+
+/// A file system holds still for this long at most, in seconds; then it goes on by itself, whatever became of the snapshot.
+pub const FREEZE: u64 = 20;
+
+/// Part of the list of what is on a disk: `POST /agent/v1/contents`. The parts of one list together are lines of JSON ([`Listed`]),
+/// compressed with gzip. A part that was stored before is answered like the first time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contents {
+    /// [`Mount::next`]: the number of the snapshot that will hold these files.
+    pub snapshot: u64,
+    /// Which part, counting from 0.
+    pub part: u32,
+    /// How many parts there are.
+    pub parts: u32,
+    /// The bytes, in base64; at most [`LARGEST_PART`] of them before.
+    pub data: String,
+}
+
+/// The most bytes that a part of a list has.
+pub const LARGEST_PART: usize = 128 * 1024;
+
+/// The most parts that a list has: files beyond are left out, and the list says so.
+pub const MOST_PARTS: u32 = 16;
+
+/// One file or folder on a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its path from the disk's root, without a leading slash; bytes that are not UTF-8 are replaced.
+    pub path: String,
+    /// `file`, `folder`, `link` or `other`.
+    pub kind: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last written to.
+    pub modified: Timestamp,
 }
 
 /// Somebody who may come in by SSH.

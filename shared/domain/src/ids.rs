@@ -7,64 +7,62 @@ use uuid::{Builder, Uuid};
 
 use crate::Timestamp;
 
-/// What identifies one workload: a job, and later a node, an instance, a model server, a service or a pod.
-///
-/// It is a UUID of version 7 (RFC 9562), so that ids sort by the time of their making.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct WorkloadId(Uuid);
-
-impl WorkloadId {
-    /// A new id from the instant of its making and random bytes; both come from ports.
-    #[must_use]
-    pub fn new(at: Timestamp, random: &[u8; 32]) -> Self {
-        Self(uuid_v7(at, random))
-    }
-
-    /// The last twelve characters, all of them random: enough for a person to tell two workloads apart, not to address one.
-    #[must_use]
-    pub fn short(self) -> String {
-        self.0.simple().to_string().chars().skip(20).collect()
-    }
-}
-
 /// The text is not an id in the one spelling that ours have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a hyphenated, lower-case UUID")]
 pub struct NotAnId;
 
-impl FromStr for WorkloadId {
-    type Err = NotAnId;
+macro_rules! uuid_ids {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        ///
+        /// It is a UUID of version 7 (RFC 9562), so that ids sort by the time of their making.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let read = Uuid::try_parse(text).map_err(|_malformed| NotAnId)?;
-        // Only the hyphenated form is an id of ours: one workload has one address.
-        if read.hyphenated().to_string() == text { Ok(Self(read)) } else { Err(NotAnId) }
-    }
+        impl $name {
+            /// A new id from the instant of its making and random bytes; both come from ports.
+            #[must_use]
+            pub fn new(at: Timestamp, random: &[u8; 32]) -> Self {
+                Self(uuid_v7(at, random))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let read = Uuid::try_parse(text).map_err(|_malformed| NotAnId)?;
+                // Only the hyphenated form is an id of ours: one thing has one address.
+                if read.hyphenated().to_string() == text { Ok(Self(read)) } else { Err(NotAnId) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+    )*};
 }
 
-impl fmt::Display for WorkloadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
+uuid_ids! {
+    /// What identifies one workload: a job, and later a node, an instance, a model server, a service or a pod.
+    WorkloadId
+    /// What identifies a message: it is allotted before the commit that sends it, so that an answer can name it.
+    MessageId
+    /// What identifies a disk, whatever it is called.
+    DiskId
+    /// What identifies something that was asked of a disk and takes its time. What a cloud makes for it is tagged with it.
+    OperationId
 }
 
-/// What identifies a message: it is allotted before the commit that sends it, so that an answer can name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct MessageId(Uuid);
-
-impl MessageId {
-    /// A new id from the instant of its making and random bytes; both come from ports.
+impl WorkloadId {
+    /// The last twelve characters, all of them random: enough for a person to tell two workloads apart, not to address one.
     #[must_use]
-    pub fn new(at: Timestamp, random: &[u8; 32]) -> Self {
-        Self(uuid_v7(at, random))
-    }
-}
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
+    pub fn short(self) -> String {
+        self.0.simple().to_string().chars().skip(20).collect()
     }
 }
 
@@ -114,6 +112,10 @@ text_ids! {
     PoolId
     /// What a fleet calls the thing that runs one attempt of a workload: an instance, a pod or a process tree.
     InstanceId
+    /// What a cloud calls the device that a disk is while a workload has it.
+    VolumeId
+    /// What a cloud calls a snapshot.
+    SnapshotId
 }
 
 #[cfg(test)]

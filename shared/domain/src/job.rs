@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PoolId, Secret, UserName,
+    DiskId, PoolId, Secret, UserName,
     gpu::Gpu,
-    names::{EnvName, GithubName, ImageName, JobName},
+    names::{DiskName, EnvName, GithubName, ImageName, JobName},
     policy,
     ssh::PublicKey,
 };
@@ -35,6 +35,21 @@ pub struct Spec {
     pub priority: u8,
     /// End when the main process ends, rather than when the time is over.
     pub end_on_exit: bool,
+    /// The disk that it needs. A named disk is never replaced by something that goes with the machine (invariant I15).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskUse>,
+}
+
+/// A disk that a workload needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskUse {
+    /// The disk, whatever it is called by now.
+    pub id: DiskId,
+    /// What it was called when it was asked for, for people.
+    pub name: DiskName,
+    /// How much room there must be on it at least, in GB; 0 for as much as it has.
+    #[serde(default)]
+    pub size_gb: u32,
 }
 
 /// The parts of a submit that are large or secret: sealed, and kept beside the workload.

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod disk;
 pub mod gpu;
 pub mod identity;
 pub mod ids;
@@ -22,7 +23,10 @@ pub mod time;
 pub mod timeline;
 pub mod workload;
 
-pub use ids::{InstanceId, MessageId, NodeId, PoolId, TenantId, UserName, WorkloadId};
+pub use disk::Disk;
+pub use ids::{
+    DiskId, InstanceId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId, WorkloadId,
+};
 pub use refusal::Refusal;
 pub use secret::{Secret, SecretHash};
 pub use time::Timestamp;

@@ -1,8 +1,10 @@
 //! What travels through the queues.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{PoolId, TenantId, WorkloadId};
+use crate::{DiskId, PoolId, TenantId, UserName, WorkloadId};
 
 /// A message. None carries a decision: each says *look at this again*, so that a doubled, late or reordered one does no harm.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +22,15 @@ pub enum Message {
         /// The workload.
         workload: WorkloadId,
     },
+    /// Do what is missing about this disk. For the disk worker.
+    Disk {
+        /// The disk's tenant.
+        tenant: TenantId,
+        /// The disk's owner.
+        owner: UserName,
+        /// The disk.
+        disk: DiskId,
+    },
 }
 
 /// The queues, as a deployment names them.
@@ -30,11 +41,13 @@ pub enum QueueName {
     Doorbells,
     /// Standard with fair queueing, a group per tenant.
     Reconciles,
+    /// FIFO, a group per disk: one worker at a time looks at a disk.
+    Disks,
 }
 
 impl QueueName {
     /// Every queue.
-    pub const ALL: [Self; 2] = [Self::Doorbells, Self::Reconciles];
+    pub const ALL: [Self; 3] = [Self::Doorbells, Self::Reconciles, Self::Disks];
 
     /// The name in tables and logs.
     #[must_use]
@@ -42,6 +55,7 @@ impl QueueName {
         match self {
             Self::Doorbells => "doorbells",
             Self::Reconciles => "reconciles",
+            Self::Disks => "disks",
         }
     }
 
@@ -49,7 +63,7 @@ impl QueueName {
     #[must_use]
     pub const fn is_fifo(self) -> bool {
         match self {
-            Self::Doorbells => true,
+            Self::Doorbells | Self::Disks => true,
             Self::Reconciles => false,
         }
     }
@@ -62,15 +76,17 @@ impl Message {
         match self {
             Self::Doorbell { .. } => QueueName::Doorbells,
             Self::Reconcile { .. } => QueueName::Reconciles,
+            Self::Disk { .. } => QueueName::Disks,
         }
     }
 
-    /// The message's group: what is kept in order (doorbells) or treated fairly (the rest).
+    /// The message's group: what is kept in order (of FIFO queues) or treated fairly (of the others).
     #[must_use]
-    pub fn group(&self) -> &str {
+    pub fn group(&self) -> Cow<'_, str> {
         match self {
-            Self::Doorbell { pool } => pool.as_str(),
-            Self::Reconcile { tenant, .. } => tenant.as_str(),
+            Self::Doorbell { pool } => pool.as_str().into(),
+            Self::Reconcile { tenant, .. } => tenant.as_str().into(),
+            Self::Disk { disk, .. } => disk.to_string().into(),
         }
     }
 }

@@ -60,6 +60,9 @@ names! {
     /// A job's name, for people; it identifies nothing.
     #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
     JobName is_job_name "a name has 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit"
+    /// A disk's name, unique among its owner's.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+    DiskName is_disk_name "a disk's name has 1 to 63 letters, digits, hyphens and underscores"
 }
 
 fn is_github_name(text: &str) -> bool {
@@ -85,6 +88,11 @@ fn is_job_name(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     first && text.len() <= 63 && text.bytes().all(allowed)
+}
+
+fn is_disk_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    (1..=63).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 impl GithubName {
@@ -151,6 +159,11 @@ mod tests {
             ImageName::parse,
             &["pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime", "a", "r.io:5000/a/b@sha256:00"],
             &["", "/a", "a//b", "../a", "a/../b", "a b", "a;b", "$(id)", "a\n", &long],
+        );
+        check(
+            DiskName::parse,
+            &["a", "-", "My_data-2", &long[..63]],
+            &["", "a.b", "a b", "é", "a/b", "a\n", &long[..64]],
         );
         check(JobName::parse, &["a", "training-run", "v1.2_b"], &["", "-a", ".a", "a b", "a/b", "a\n", &long[..64]]);
     }

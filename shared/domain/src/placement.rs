@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, TenantId, Timestamp, WorkloadId, timeline::Entry};
+use crate::{DiskId, NodeId, TenantId, Timestamp, UserName, WorkloadId, timeline::Entry};
 
 /// A machine with GPUs, as the ledger sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,21 @@ pub struct Waiting {
     pub gpus: u32,
     /// The version that it had when it began to wait. If it was changed since, a placement notices.
     pub version: u64,
+    /// The disk without which it cannot run.
+    pub disk: Option<NeedsDisk>,
     /// Its place in the queue: those that are served earlier have lower ones.
     pub rank: String,
+}
+
+/// A disk that somebody waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeedsDisk {
+    /// Whose disk it is.
+    pub owner: UserName,
+    /// The disk.
+    pub disk: DiskId,
+    /// How much room there must be on it at least, in GB.
+    pub size_gb: u32,
 }
 
 /// Room was found.
@@ -85,6 +98,7 @@ mod tests {
             workload: WorkloadId::new(Timestamp::default(), &[0; 32]),
             gpus,
             version: 1,
+            disk: None,
             rank: String::new(),
         });
         let placed = decide(&nodes.collect::<Vec<_>>(), &queue.collect::<Vec<_>>());

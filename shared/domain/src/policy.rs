@@ -19,6 +19,8 @@ pub struct Policy {
     pub highest_priority: u8,
     /// How many jobs of one user may wait and run at once.
     pub jobs_per_user: u32,
+    /// How many disks one user may have, those included that are marked for deletion.
+    pub disks_per_user: u32,
     /// How many people may be added to one job.
     pub users_per_job: usize,
     /// How long a key lives after a login or a rotation, in hours (1 to 168).
@@ -33,6 +35,7 @@ impl Default for Policy {
             default_hours: 8,
             highest_priority: 50,
             jobs_per_user: 1_000,
+            disks_per_user: 100,
             users_per_job: 20,
             key_ttl_hours: 2,
         }
@@ -92,6 +95,24 @@ pub const DEAD_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// How long ended workloads, their timelines and logs are kept.
 pub const HISTORY_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// The sizes that a disk may have, in GB.
+pub const DISK_GB: std::ops::RangeInclusive<u32> = 10..=10_000;
+
+/// How long a deleted disk can be had back (invariant I13).
+pub const DISK_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long a snapshot is kept, and how many are kept however old they are.
+pub const SNAPSHOT_RETENTION: (Duration, usize) = (Duration::from_secs(7 * 24 * 3600), 3);
+
+/// A disk that is waited for (a volume that comes off, a snapshot that is being made) is looked at this often.
+pub const DISK_LOOK: Duration = Duration::from_secs(30);
+
+/// What could not be tagged is tried again after this long.
+pub const TAGS_AGAIN: Duration = Duration::from_secs(10 * 60);
+
+/// A snapshot of a disk that is in use waits this long for the agent to freeze the file system, and is then taken as it is.
+pub const FREEZE_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a workload may stay in a state before the sweep moves it on; `None` where the end is known in another way (active:
 /// `expires_at`) or where giving up would lie about what runs (draining: retried until the fleet says that nothing runs).

@@ -1,6 +1,6 @@
 //! What a rule says when it says no.
 
-use crate::lifecycle::State;
+use crate::{disk::DiskRefusal, lifecycle::State};
 
 /// A rule that said no, in the domain's words. `web` turns it into a status and a body, in one place.
 ///
@@ -38,6 +38,9 @@ pub enum Refusal {
     /// As many people as a job takes have been added.
     #[error("A job takes at most {0} users: remove one first")]
     TooManyUsers(usize),
+    /// It is about a disk.
+    #[error(transparent)]
+    Disk(#[from] DiskRefusal),
     /// The state does not allow this step. A worker that meets this was late: somebody else moved the workload on.
     #[error("A workload that is {} cannot {step}", .from.name())]
     NoSuchStep {

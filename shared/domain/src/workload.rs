@@ -14,9 +14,11 @@ pub use view::JobStatus;
 
 use crate::{
     InstanceId, MessageId, NodeId, PoolId, Refusal, TenantId, Timestamp, UserName, WorkloadId,
-    job::{Hours, Spec},
+    agent::Mount,
+    job::{DiskUse, Hours, Spec},
     lifecycle::{Cause, State, Step},
     message::Message,
+    placement::NeedsDisk,
     policy,
     timeline::{Entry, Outbox},
 };
@@ -56,6 +58,12 @@ pub struct Workload {
     /// How to reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
+    /// Its disk, once that is there for this attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Attached>,
+    /// Why its disk keeps it waiting, as its owner was last told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// JupyterLab.
     pub jupyter: Jupyter,
     /// The main process's exit code.
@@ -82,6 +90,16 @@ pub struct Address {
     pub ssh_port: u16,
     /// JupyterLab's port, on the workload's own loopback.
     pub jupyter_port: u16,
+}
+
+/// A disk that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// What its agent is told about it.
+    pub mount: Mount,
+    /// The freeze that its agent said it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<u64>,
 }
 
 /// JupyterLab on a workload.
@@ -216,6 +234,8 @@ impl Workload {
             attempt: 0,
             instance: None,
             address: None,
+            disk: None,
+            waits: None,
             jupyter: Jupyter { wanted, sealed_token: sealed_jupyter_token, ..Jupyter::default() },
             exit_code: None,
             notes_seen: 0,
@@ -233,6 +253,13 @@ impl Workload {
         &self.spec.pool
     }
 
+    /// The disk that it waits for, if it needs one.
+    #[must_use]
+    pub fn needs_disk(&self) -> Option<NeedsDisk> {
+        let DiskUse { id, size_gb, .. } = *self.spec.disk.as_ref()?;
+        Some(NeedsDisk { owner: self.owner.clone(), disk: id, size_gb })
+    }
+
     /// The doorbell that tells a dispatcher to look at its pool.
     #[must_use]
     pub fn doorbell(&self) -> Message {
@@ -243,6 +270,13 @@ impl Workload {
     #[must_use]
     pub fn reconcile(&self) -> Message {
         Message::Reconcile { tenant: self.tenant.clone(), workload: self.id }
+    }
+
+    /// The message that tells a disk worker to look at its disk, if it has one.
+    #[must_use]
+    pub fn tend_disk(&self) -> Option<Message> {
+        let disk = self.spec.disk.as_ref()?.id;
+        Some(Message::Disk { tenant: self.tenant.clone(), owner: self.owner.clone(), disk })
     }
 
     /// When the sweep looks at it next; `None` when it has ended. Every other state has such a time (invariant I6), which the sweep's

@@ -27,9 +27,15 @@ pub(crate) fn settings(config: &Config, variables: &Variables<'_>) -> Result<Opt
     let (namespace, image) = (needed("EKS_NAMESPACE")?, needed("EKS_AGENT_IMAGE")?);
     let settings = Settings {
         longest_life: Duration::from_secs(u64::from(config.policy.longest_hours) * 3600),
+        disks: zone(variables).is_some(),
         ..Settings::new(&namespace, &needed("DEPLOYMENT")?, &needed("PLANE_URL")?, &image)
     };
     Ok(Some((Named { name, cluster }, settings)))
+}
+
+/// The zone of the nodes that jobs with disks run on; `None` where jobs have none.
+pub(crate) fn zone(variables: &Variables<'_>) -> Option<String> {
+    variables.optional("EKS_ZONE")
 }
 
 /// A client of the cluster's API server.

@@ -1,7 +1,9 @@
-//! The fleets of an installation on AWS, as the templates' settings describe them, and the way to people's keys: what only those
-//! functions have that launch and sweep.
+//! The fleets and disks of an installation on AWS, as the templates' settings describe them, and the way to people's keys: what only those
+//! functions have that launch, sweep and keep disks.
 //!
 //! A fleet is there when its settings are: EC2 with `EC2_SUBNETS`, EKS with `EKS_CLUSTER`. Pools are theirs by name: `ec2/a10g`, `eks/h100`.
+//! Jobs on EKS may have disks with `EKS_ZONE`. The storage is EBS for both, and is there whatever else is: what is kept must be reached when the
+//! fleets are gone.
 //!
 //! **Invariant:** setting up asks nobody anything.
 
@@ -12,9 +14,9 @@ mod variables;
 use std::sync::Arc;
 
 use aws_core::Sdk;
-use aws_ec2::Ec2Fleet;
-use aws_eks::EksFleet;
-use cloud::{Fleets, GithubKeys};
+use aws_ec2::{EbsVolumes, Ec2Fleet};
+use aws_eks::{EksFleet, EksVolumes};
+use cloud::{Fleets, GithubKeys, PoolVolumes};
 use runtime::{Config, Outside, Setup};
 
 pub use variables::SettingsError;
@@ -29,19 +31,39 @@ pub fn outside(config: Config, sdk: Sdk) -> Setup {
     })
 }
 
+/// Sets up what keeps disks, which brings them to nobody: for the functions that look after them when nobody uses them.
+#[must_use]
+pub fn storage(_config: Config, sdk: Sdk) -> Setup {
+    Box::pin(async move {
+        let variables = Variables::new(|name| std::env::var(name).ok());
+        let volumes = Arc::new(ebs(&sdk, &variables)?);
+        Ok(Outside { volumes, ..Outside::nothing() })
+    })
+}
+
+fn ebs(sdk: &Sdk, variables: &Variables<'_>) -> Result<EbsVolumes, SettingsError> {
+    Ok(EbsVolumes::new(sdk, &variables.needed("DEPLOYMENT", "TABLE_PREFIX")?))
+}
+
 async fn read(config: &Config, sdk: &Sdk, variables: &Variables<'_>) -> Result<Outside, SettingsError> {
-    let mut fleets = Fleets::new();
+    let ebs = ebs(sdk, variables)?;
+    let (mut fleets, mut volumes) = (Fleets::new(), PoolVolumes::new(Arc::new(ebs.clone())));
     if let Some(settings) = ec2::settings(config, variables)? {
         fleets = fleets.with("ec2", Arc::new(Ec2Fleet::new(sdk, settings)));
+        volumes = volumes.with("ec2", Arc::new(ebs.clone()));
     }
     if let Some((cluster, settings)) = eks::settings(config, variables)? {
         let client = eks::client(&cluster, &settings, sdk).await?;
+        if let Some(zone) = eks::zone(variables) {
+            let disks = EksVolumes::new(&client, settings.clone(), &zone, Arc::new(ebs.in_zone(&zone)));
+            volumes = volumes.with("eks", Arc::new(disks));
+        }
         fleets = fleets.with("eks", Arc::new(EksFleet::new(&client, settings, Arc::clone(sdk.clock()))));
     }
     let directory = variables.optional("GITHUB_URL").unwrap_or_else(|| "https://github.com".to_owned());
     let people =
         GithubKeys::new(&directory).map_err(|error| SettingsError::Unusable("GITHUB_URL", error.to_string()))?;
-    Ok(Outside { fleet: Arc::new(fleets), people: Arc::new(people) })
+    Ok(Outside { fleet: Arc::new(fleets), volumes: Arc::new(volumes), people: Arc::new(people) })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What settings make which fleets.
 
 use aws_core::Environment;
-use cloud::{Attempt, AwsCredentials, PortError, SystemClock};
-use domain::{PoolId, Secret, TenantId, Timestamp, WorkloadId};
+use cloud::{Attempt, AwsCredentials, PortError, SystemClock, VolumeError};
+use domain::{PoolId, Secret, TenantId, Timestamp, VolumeId, WorkloadId};
 
 use super::*;
 
@@ -33,7 +33,7 @@ const AUTHORITY: &str = include_str!("tests/authority.txt");
 
 fn config() -> Config {
     let named = |name: &str| match name {
-        "TABLE_PREFIX" | "DOORBELLS_URL" | "RECONCILES_URL" | "STATE_MACHINE_ARN" | "KMS_KEY_ID"
+        "TABLE_PREFIX" | "DOORBELLS_URL" | "RECONCILES_URL" | "DISKS_URL" | "STATE_MACHINE_ARN" | "KMS_KEY_ID"
         | "SERVICE_SECRET_ID" | "ORIGIN_SECRET_ID" => Some("x".to_owned()),
         other => SET.iter().find(|(set, _)| *set == other).map(|(_, value)| (*value).to_owned()),
     };
@@ -74,6 +74,10 @@ async fn check(changes: &[(&str, &str)], expected: Result<&[&str], &str>) {
                     panic!("{pool}: nobody listens there")
                 };
                 assert_eq!(!why.contains("is not set up"), there.contains(&pool), "{changes:?}: {why}");
+                let attached = outside.volumes.attach(&VolumeId::new("vol-1"), &attempt).await;
+                let disks = !matches!(&attached, Err(VolumeError::Refused(why)) if why.contains("nothing here"));
+                let zone = pool != "eks" || changes.iter().any(|(name, _)| *name == "EKS_ZONE");
+                assert_eq!(disks, there.contains(&pool) && zone, "{changes:?}: {attached:?}");
             }
         }
         (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{changes:?}: {error}"),
@@ -87,11 +91,13 @@ async fn fleets_are_there_when_their_settings_are() {
     check(&[("EC2_SUBNETS", ""), ("EKS_CLUSTER", "")], Ok(&[])).await;
     check(&[("EC2_SUBNETS", "")], Ok(&["eks"])).await;
     check(&[("EKS_CLUSTER", "")], Ok(&["ec2"])).await;
+    check(&[("EC2_SUBNETS", ""), ("EKS_ZONE", "eu-central-1a")], Ok(&["eks"])).await;
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_named() {
     for (change, part) in [
+        (("DEPLOYMENT", ""), "DEPLOYMENT is not set"),
         (("EC2_IMAGE_ID", ""), "EC2_IMAGE_ID is not set"),
         (("EC2_ROOT_GIB", "big"), "EC2_ROOT_GIB"),
         (("EC2_SUBNETS", "subnet-1"), "EC2_SUBNETS"),

@@ -13,7 +13,7 @@ pub struct Config {
     pub aws: Environment,
     /// What the tables' names begin with: `TABLE_PREFIX`.
     pub tables: String,
-    /// Where messages go: `DOORBELLS_URL` and `RECONCILES_URL`.
+    /// Where messages go: `DOORBELLS_URL`, `RECONCILES_URL` and `DISKS_URL`.
     pub queues: BTreeMap<QueueName, String>,
     /// The launch: `STATE_MACHINE_ARN`.
     pub state_machine: String,
@@ -105,13 +105,14 @@ fn host_of(url: &str) -> Result<String, ConfigError> {
 mod tests {
     use super::*;
 
-    const SET: [(&str, &str); 12] = [
+    const SET: [(&str, &str); 13] = [
         ("AWS_REGION", "eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
         ("TABLE_PREFIX", "slipway-"),
         ("DOORBELLS_URL", "https://sqs/doorbells.fifo"),
         ("RECONCILES_URL", "https://sqs/reconciles"),
+        ("DISKS_URL", "https://sqs/disks.fifo"),
         ("STATE_MACHINE_ARN", "arn:aws:states:eu-central-1:000000000000:stateMachine:slipway-launch"),
         ("KMS_KEY_ID", "key"),
         ("SERVICE_SECRET_ID", "secret"),

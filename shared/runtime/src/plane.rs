@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
-use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, SystemClock};
+use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, SystemClock, Volumes};
 use store::{Plane, Settings, Store};
 
 use crate::{Config, StartError};
@@ -11,11 +11,13 @@ use crate::{Config, StartError};
 /// How often agents say how they are, in milliseconds: while a workload is launched, and later. Each report is a call that is paid for.
 const SYNC_MS: (u64, u64) = (5_000, 60_000);
 
-/// What only the workers that launch and sweep have: fleets, and the way to people's keys.
+/// What only the workers have that launch, sweep and keep disks: fleets, what disks are made of, and the way to people's keys.
 #[derive(Clone)]
 pub struct Outside {
     /// Runs workloads.
     pub fleet: Arc<dyn Fleet>,
+    /// Keeps disks.
+    pub volumes: Arc<dyn Volumes>,
     /// Knows people's public keys.
     pub people: Arc<dyn People>,
 }
@@ -27,7 +29,7 @@ impl Outside {
     /// Nothing of it, as for every function that answers HTTP.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { fleet: Arc::new(Absent), people: Arc::new(Absent) }
+        Self { fleet: Arc::new(Absent), volumes: Arc::new(Absent), people: Arc::new(Absent) }
     }
 }
 
@@ -40,6 +42,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         queue: Arc::new(SqsQueue::new(sdk.sqs(), config.queues.clone(), Arc::clone(&ids))),
         launches: Arc::new(StateMachine::new(sdk.sfn(), &*config.state_machine)),
         fleet: outside.fleet,
+        volumes: outside.volumes,
         identity: Arc::new(StsIdentity::new(sdk, sdk.connector(), login_rules(config))),
         vault: Arc::new(KmsVault::new(sdk.kms(), &*config.key, Arc::clone(&clock), Arc::clone(&ids))),
         people: outside.people,

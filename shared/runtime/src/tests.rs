@@ -33,7 +33,7 @@ fn check_at(receives: u32, queue: &str, bodies: &[&str], expected: &[usize], giv
     };
     let event = json!({"Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>()});
     let work = |_: Plane, message: Message| async move {
-        match message.group() {
+        match &*message.group() {
             "bad" => Err(Failure::new("Test", "bad")),
             "worse" => panic!("as it was told to"),
             _ => Ok(()),

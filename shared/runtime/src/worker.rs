@@ -68,7 +68,7 @@ impl Worker {
         Self { handles: BTreeMap::new(), outside: |_, _| Box::pin(async { Ok(Outside::nothing()) }) }
     }
 
-    /// With fleets, and the way to people's keys: only what launches and what sweeps has any.
+    /// With fleets, disks, and the way to people's keys: only what launches, sweeps and keeps disks has any.
     #[must_use]
     pub fn with(mut self, outside: fn(Config, Sdk) -> Setup) -> Self {
         self.outside = outside;

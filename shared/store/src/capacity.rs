@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     NodeId, PoolId, TenantId, Timestamp, Workload, WorkloadId,
     lifecycle::{Stage, State},
-    placement::{Node, Place, Waiting},
+    placement::{NeedsDisk, Node, Place, Waiting},
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,8 @@ struct QueueRow {
     version: u64,
     /// The row's own sort key, which a placement needs to take it away.
     sk: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disk: Option<NeedsDisk>,
 }
 
 fn pool_pk(pool: &PoolId) -> String {
@@ -131,6 +133,7 @@ pub(crate) fn account(
             gpus: workload.spec.gpu_count,
             version: workload.version,
             sk: sk.clone(),
+            disk: workload.needs_disk(),
         };
         transaction.put(Guard::Version, Table::Capacity, row((&queue_pk(pool), &sk), &waiting)?, None)?;
     } else if from == Some(State::Queued) && to != State::Queued {
@@ -292,8 +295,8 @@ impl Store {
         let pk = queue_pk(pool);
         let range = Range { hash: ("pk", &pk), limit: Some(most), ..Range::default() };
         let waiting = |item| {
-            let QueueRow { tenant, workload, gpus, version, sk } = value(item)?;
-            Ok(Waiting { tenant, workload, gpus, version, rank: sk })
+            let QueueRow { tenant, workload, gpus, version, sk, disk } = value(item)?;
+            Ok(Waiting { tenant, workload, gpus, version, disk, rank: sk })
         };
         self.page(Table::Capacity, &range).await?.items.into_iter().map(waiting).collect()
     }

@@ -17,6 +17,12 @@ pub enum StoreError {
     /// The node has not as many free GPUs as it had when the placement was decided.
     #[error("the node has no room any more")]
     NoRoom,
+    /// The owner has a disk of this name.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The owner has as many disks as the limits allow.
+    #[error("the owner has too many disks")]
+    TooManyDisks,
     /// The owner has as many live jobs as the limits allow.
     #[error("the owner has too many live jobs")]
     TooManyJobs,

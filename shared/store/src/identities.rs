@@ -169,6 +169,10 @@ impl Lost {
             Guard::Version => StoreError::Moved,
             Guard::Room => StoreError::NoRoom,
             Guard::Limit => StoreError::TooManyJobs,
+            Guard::DiskLimit => StoreError::TooManyDisks,
+            Guard::Name => StoreError::NameTaken,
+            // It was there when this was decided.
+            Guard::Snapshot => StoreError::Moved,
             Guard::Claim => match value(self.row) {
                 Ok(claimed) => StoreError::Claimed(Box::new(claimed)),
                 Err(error) => error,

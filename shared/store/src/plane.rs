@@ -3,7 +3,10 @@
 use std::{future::Future, sync::Arc};
 
 use cloud::{Ports, Secrets};
-use domain::{NodeId, PoolId, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, message::Message, policy::Policy};
+use domain::{
+    Disk, DiskId, NodeId, PoolId, TenantId, Timestamp, UserName, Workload, WorkloadId, disk::DiskChange, gpu::Gpu,
+    message::Message, policy::Policy,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +148,42 @@ impl Plane {
             }
         }
         Err(StoreError::Contended.into())
+    }
+
+    /// As [`Plane::decide`], of a disk.
+    ///
+    /// # Errors
+    /// As [`Plane::decide`].
+    pub async fn decide_disk<T, E, F>(
+        &self,
+        (tenant, owner, id): (&TenantId, &UserName, DiskId),
+        decide: impl Fn(Option<Disk>, Timestamp) -> F,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+        F: Future<Output = Result<(Option<DiskChange>, T), E>>,
+    {
+        for attempt in 0..DECISIONS {
+            if attempt > 0 {
+                self.store.back_off(attempt).await;
+            }
+            let disk = self.store.disk(tenant, owner, id).await?;
+            let (change, answer) = decide(disk, self.ports.clock.now()).await?;
+            let Some(change) = change else { return Ok(answer) };
+            match self.store.write_disk(&change, None, None).await {
+                Ok(()) => return Ok(answer),
+                Err(StoreError::Moved) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Contended.into())
+    }
+
+    /// Tells a disk's worker to look at it. A lost message is sent again by the sweep, so that this never fails its caller.
+    pub async fn tend(&self, disk: &Disk) {
+        if let Err(error) = self.ports.queue.send(&disk.tend()).await {
+            tracing::warn!(disk = %disk.id, %error, "disk.left_to_the_sweep");
+        }
     }
 
     /// Sends the messages of an outbox and marks it as sent.

@@ -16,6 +16,8 @@ pub enum Table {
     Workloads,
     /// Nodes, queues and counts of each pool.
     Capacity,
+    /// Disks with their snapshots and operations.
+    Disks,
     /// What managed services keep on AWS and the local plane keeps here: queued messages and running launches.
     Local,
 }
@@ -65,7 +67,7 @@ const BY_OWNER: Index = Index {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Identity, Self::Workloads, Self::Capacity, Self::Local];
+    pub const ALL: [Self; 5] = [Self::Identity, Self::Workloads, Self::Capacity, Self::Disks, Self::Local];
 
     /// The name, after the deployment's prefix.
     #[must_use]
@@ -74,6 +76,7 @@ impl Table {
             Self::Identity => "identity",
             Self::Workloads => "workloads",
             Self::Capacity => "capacity",
+            Self::Disks => "disks",
             Self::Local => "local",
         }
     }
@@ -83,7 +86,7 @@ impl Table {
     pub const fn indexes(self) -> &'static [Index] {
         match self {
             Self::Workloads => &[BY_DUE, BY_OWNER],
-            Self::Capacity => &[BY_DUE],
+            Self::Capacity | Self::Disks => &[BY_DUE],
             Self::Identity | Self::Local => &[],
         }
     }
@@ -92,7 +95,7 @@ impl Table {
     #[must_use]
     pub const fn is_on_aws(self) -> bool {
         match self {
-            Self::Identity | Self::Workloads | Self::Capacity => true,
+            Self::Identity | Self::Workloads | Self::Capacity | Self::Disks => true,
             Self::Local => false,
         }
     }

@@ -26,6 +26,12 @@ pub(crate) enum Guard {
     Room,
     /// The owner's limit is reached.
     Limit,
+    /// The owner has as many disks as the limits allow.
+    DiskLimit,
+    /// The owner has a disk of this name.
+    Name,
+    /// The snapshot is going, because no disk had it.
+    Snapshot,
 }
 
 /// A transaction that lost against somebody else.
@@ -118,6 +124,32 @@ impl Transaction<'_> {
         }
         let update = update.build().map_err(|error| StoreError::Broken(error.to_string()))?;
         self.push(guard, TransactWriteItem::builder().update(update).build());
+        Ok(())
+    }
+
+    /// Removes a row under a condition.
+    pub(crate) fn remove(
+        &mut self,
+        guard: Guard,
+        table: Table,
+        key: Key<'_>,
+        condition: &str,
+        values: &[(&str, AttributeValue)],
+    ) -> Result<(), StoreError> {
+        let mut delete = Delete::builder()
+            .table_name(self.store.name(table))
+            .key("pk", text(key.0))
+            .key("sk", text(key.1))
+            .condition_expression(condition)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, value) in values {
+            delete = match (name.strip_prefix('#'), value) {
+                (Some(_), AttributeValue::S(attribute)) => delete.expression_attribute_names(*name, attribute),
+                _ => delete.expression_attribute_values(*name, value.clone()),
+            };
+        }
+        let delete = delete.build().map_err(|error| StoreError::Broken(error.to_string()))?;
+        self.push(guard, TransactWriteItem::builder().delete(delete).build());
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 pub use logs::LogBatchRow;
-pub use write::{NewAttempt, Session, Write};
+pub use write::{DiskWrite, NewAttempt, Session, Write};
 
 use crate::{
     Store, StoreError, Table,

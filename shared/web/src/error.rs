@@ -1,7 +1,7 @@
 //! Refusals, in one neutral form: each surface's dialect turns them into the body that it promises.
 
 use axum::response::{IntoResponse, Response};
-use domain::Refusal;
+use domain::{Refusal, disk::DiskRefusal};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use store::{StoreError, WorkError};
@@ -23,6 +23,8 @@ pub enum Error {
     NotFound(&'static str),
     /// The state does not allow it.
     Conflict(String),
+    /// It was there, and is marked as deleted.
+    Gone(String),
     /// The body is larger than is taken.
     TooLarge,
     /// The body is not JSON.
@@ -72,6 +74,7 @@ impl Error {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Gone(_) => StatusCode::GONE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
@@ -90,6 +93,7 @@ impl Error {
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
+            Self::Gone(_) => "gone",
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unavailable(..) => "unavailable",
@@ -105,7 +109,7 @@ impl Error {
             Self::Invalid(problems) => {
                 problems.iter().map(|problem| problem.msg.as_str()).collect::<Vec<_>>().join("; ")
             }
-            Self::BadRequest(text) | Self::Conflict(text) => text.clone(),
+            Self::BadRequest(text) | Self::Conflict(text) | Self::Gone(text) => text.clone(),
             Self::Unauthenticated(text, _)
             | Self::Forbidden(text)
             | Self::NotFound(text)
@@ -148,7 +152,24 @@ impl IntoResponse for Error {
 /// A rule that says no is a conflict with the state, unless the surface has better words for it.
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::Conflict(refusal.to_string())
+        match refusal {
+            Refusal::Disk(refusal) => refusal.into(),
+            refusal => Self::Conflict(refusal.to_string()),
+        }
+    }
+}
+
+impl From<DiskRefusal> for Error {
+    fn from(refusal: DiskRefusal) -> Self {
+        let words = refusal.to_string();
+        match refusal {
+            DiskRefusal::Deleted { .. } => Self::Gone(words),
+            DiskRefusal::TooSmall { .. } => Self::field("size_gb", words, None),
+            DiskRefusal::InUse(_)
+            | DiskRefusal::Busy { .. }
+            | DiskRefusal::Empty(_)
+            | DiskRefusal::NoSuchStep { .. } => Self::Conflict(words),
+        }
     }
 }
 
@@ -158,6 +179,8 @@ impl From<StoreError> for Error {
             StoreError::Moved | StoreError::NoRoom => {
                 Self::Conflict("It was changed by somebody else at the same time: try again".into())
             }
+            StoreError::NameTaken => Self::Conflict("A disk of this name is there already".to_owned()),
+            StoreError::TooManyDisks => Self::Conflict("There are as many disks as one user may have".to_owned()),
             StoreError::TooManyJobs => {
                 Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into())
             }

@@ -131,6 +131,13 @@ fn pods() -> Vec<(&'static str, Value)> {
         ("EksAuthority", text("", "The cluster's certificate authority, in base64 as EKS gives it.")),
         ("EksNamespace", text(eks::NAMESPACE, "The namespace for jobs; it is theirs alone.")),
         ("EksAgentImage", text("", "The agent's image.")),
+        (
+            "EksZone",
+            text(
+                "",
+                "The zone of the nodes that jobs with disks run on. Empty means that jobs in the cluster have none.",
+            ),
+        ),
     ]
 }
 

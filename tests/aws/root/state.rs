@@ -27,6 +27,7 @@ pub(super) fn logical(queue: QueueName) -> &'static str {
     match queue {
         QueueName::Doorbells => "Doorbells",
         QueueName::Reconciles => "Reconciles",
+        QueueName::Disks => "Disks",
     }
 }
 

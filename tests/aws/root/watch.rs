@@ -125,16 +125,17 @@ fn launches() -> Resources {
 
 /// The clock's functions have no queue that would tell: one that fails, and the first of them when it is not called at all.
 fn clocks() -> Resources {
-    let clocks = functions::all().into_iter().filter(|function| function.trigger == Trigger::Clock);
     let of = |name: &str| ("FunctionName", sub(format!("${{Deployment}}-{name}")));
     let mut all = Resources::new();
-    for function in clocks {
+    for function in functions::all() {
+        let Trigger::Clock { minutes } = function.trigger else { continue };
+        let what = format!("It failed three times within {} minutes: what is due is not done.", 5 * minutes);
         let failing = Watch {
-            what: "It failed three times within five minutes: what is due is not done.",
+            what: &what,
             metric: ("AWS/Lambda", "Errors"),
             of: of(&function.name),
             statistic: "Sum",
-            periods: (300, 1),
+            periods: (300 * minutes, 1),
             limit: (AT_LEAST, 3),
             silence: "notBreaching",
         };

@@ -3,6 +3,7 @@
 //! What AWS would do around the handlers is done here: messages are delivered and come back when their consumer fails or dies, the
 //! clock's rule fires every minute, launches are interpreted, instances bring agents with them.
 
+mod disks;
 mod story;
 mod time;
 
@@ -31,6 +32,7 @@ use tower::ServiceExt;
 use super::{
     agents::Agents,
     at_once,
+    disks::{Disks, asks::Said},
     launches::Flights,
     mutants::{self, Bug},
     people::{Exchange, Exchanges},
@@ -65,6 +67,7 @@ enum Purpose {
     Delivery(Delivery),
     Step { flight: usize, attempt: u32, tenant: TenantId },
     Sweep,
+    Ask(usize),
 }
 
 /// An answer to a request.
@@ -107,6 +110,8 @@ pub(crate) struct Harness {
     pub(crate) agents: Agents,
     /// Launches.
     pub(crate) flights: Flights,
+    /// Disks, and what was asked of them.
+    pub(crate) disks: Disks,
     /// The schedule's own dice.
     pub(crate) rng: Rng,
     /// Since when nothing goes wrong any more; `None` while it does.
@@ -128,6 +133,7 @@ pub(crate) struct Harness {
     tasks: BTreeMap<TaskId, Purpose>,
     names: BTreeMap<TaskId, String>,
     next_sweep: Timestamp,
+    disk_sweeps: u32,
 }
 
 impl Harness {
@@ -163,6 +169,7 @@ impl Harness {
             exchanges: Exchanges::default(),
             agents: Agents::default(),
             flights: Flights::new(),
+            disks: Disks::default(),
             rng: Rng::stream(seed, "schedule"),
             calm_since: None,
             nodes: nodes.iter().map(|(_, node, gpus)| (NodeId::new(*node), *gpus)).collect(),
@@ -177,6 +184,7 @@ impl Harness {
             tasks: BTreeMap::new(),
             names: BTreeMap::new(),
             next_sweep: world.now().plus(A_SWEEP),
+            disk_sweeps: 0,
             world,
         };
         harness.rows.pools = plane.settings.pools.iter().map(|pool| (pool.id.clone(), PoolView::default())).collect();
@@ -190,6 +198,8 @@ impl Harness {
         self.world.set(|settings| {
             settings.capacity = None;
             settings.duplicates = 0;
+            settings.failing_snapshots = 0;
+            settings.failing_tags = 0;
         });
         self.calm_since = Some(self.world.now());
     }
@@ -266,7 +276,7 @@ impl Harness {
             let tenant = TenantId::new(invocation.payload["tenant"].as_str().unwrap_or_default());
             at_once::step_said(&invocation.handler, &tenant, &invocation.payload.to_string())?;
             let name = format!("{} of {flight}", invocation.handler);
-            let work = async move { launcher::step(&plane, &invocation.handler, invocation.payload).await };
+            let work = async move { Box::pin(launcher::step(&plane, &invocation.handler, invocation.payload)).await };
             let task = self.executor.spawn("step", work);
             self.names.insert(task, name);
             self.tasks.insert(task, Purpose::Step { flight, attempt, tenant });
@@ -285,6 +295,7 @@ impl Harness {
         let plane = self.sweeper.clone();
         let task = self.executor.spawn("sweep", async move { sweeper::sweep(&plane).await.map(drop) });
         self.tasks.insert(task, Purpose::Sweep);
+        self.sweep_disks();
         if self.bug == Some(Bug::OrphansLive) {
             return;
         }
@@ -300,6 +311,7 @@ impl Harness {
             match message {
                 Message::Doorbell { pool } => dispatcher::ring(&plane, &pool).await,
                 Message::Reconcile { tenant, workload } => launcher::reconcile(&plane, &tenant, workload).await,
+                Message::Disk { tenant, owner, disk } => disk_worker::tend(&plane, &tenant, &owner, disk).await,
             }
         };
         let task = self.executor.spawn("delivery", work);
@@ -334,6 +346,10 @@ impl Harness {
                 at_once::step_said("a step's end", &tenant, &format!("{result:?}"))?;
                 self.flights.answered(flight, attempt, result, &self.world, &mut self.rng);
             }
+            Purpose::Ask(number) => {
+                let said = self.executor.take::<Said>(task);
+                self.said(number, said);
+            }
             Purpose::Sweep => {
                 drop(self.executor.take::<Result<(), WorkError>>(task));
                 if let Some(since) = self.is_calm() {
@@ -353,6 +369,7 @@ impl Harness {
             self.agents.meet(&self.instances, &self.world);
         }
         let rows_moved = heard.is_some();
+        let disks_moved = heard.as_ref().is_some_and(|heard| heard.disks);
         if let Some(heard) = heard {
             if let Some(leak) = heard.leaks.first() {
                 return broken("I19", leak);
@@ -365,6 +382,12 @@ impl Harness {
         }
         if rows_moved || fleet_moved {
             self.at_each_step(rows_moved)?;
+            if self.disks.any() {
+                self.look_at_disks(disks_moved)?;
+                if self.meddle() {
+                    self.look_at_disks(true)?;
+                }
+            }
         }
         for number in self.exchanges.take_unchecked() {
             at_once::answered(self, number)?;

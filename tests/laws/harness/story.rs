@@ -16,6 +16,15 @@ impl Harness {
             let who = one.tenant.as_ref().map_or("", |tenant| tenant.as_str());
             lines.push((one.sent_at, format!("{} {who} {} {} -> {:?}", one.sent_at, one.method, one.path, one.answer)));
         }
+        for one in &self.disks.asked {
+            lines.push((one.asked_at, format!("{} {} {:?} -> {:?}", one.asked_at, one.owner, one.ask, one.said)));
+        }
+        for one in &self.disks.volumes {
+            lines.push((one.made_at, format!("{} {one:?}", one.made_at)));
+        }
+        for one in &self.disks.snapshots {
+            lines.push((one.begun_at, format!("{} {one:?}", one.begun_at)));
+        }
         for row in self.rows.workloads.values() {
             let timeline = block_on(self.truth.timeline(&row.tenant, row.id, 0, 500)).unwrap_or_default();
             lines.extend(timeline.into_iter().map(|entry| {

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use domain::{Timestamp, Workload, lifecycle::Stage, message::QueueName};
 use futures::executor::block_on;
-use store::workloads::DueRow;
+use store::{disks::DueDisk, workloads::DueRow};
 
 use super::{A_SWEEP, Harness, MOST_STEPS, Violation, broken};
 use crate::laws::invariants;
@@ -39,7 +39,8 @@ impl Harness {
         self.settle()?;
         let due = self.rows.workloads.values().filter_map(Workload::due_at).min();
         let news = self.agents.next_news(&self.rows.workloads);
-        let to = [due, news].into_iter().flatten().fold(to, Timestamp::min);
+        let disks = self.disks.next_news().map(|at| at.max(self.world.now().plus(A_SWEEP)));
+        let to = [due, news, disks].into_iter().flatten().fold(to, Timestamp::min);
         let moving =
             self.rows.workloads.values().any(|row| matches!(row.state.stage(), Stage::Launching | Stage::Ending));
         let queued = QueueName::ALL.into_iter().any(|queue| !self.world.messages(queue).is_empty());
@@ -56,7 +57,9 @@ impl Harness {
         let soon = self.world.now().plus(A_SWEEP);
         let (due, _) = block_on(self.truth.due(soon, None)).expect("the tables are read");
         let unsent = due.iter().any(|row| matches!(row, DueRow::Outbox(_)));
-        unsent || invariants::nobody_waits_for_nothing(self).is_err()
+        let (disks, _) = block_on(self.truth.due_disks(soon, None)).expect("the tables are read");
+        let spare = disks.iter().any(|row| !matches!(row, DueDisk::Disk(..)));
+        unsent || spare || invariants::nobody_waits_for_nothing(self).is_err()
     }
 
     /// As [`Harness::skip`], again and again, for so many seconds altogether.
@@ -82,6 +85,7 @@ impl Harness {
         let alone = [
             self.world.next_timer(),
             self.world.next_arrival(),
+            self.world.next_volume_arrival(),
             self.world.next_delivery().filter(|at| *at > now),
             visible.filter(|at| *at > now).min(),
             self.agents.next_event(),

@@ -16,7 +16,7 @@ use cloud::{
 use domain::message::Message;
 
 use super::{Bug, locked};
-use crate::laws::wire::Ear;
+use crate::laws::{disks, wire::Ear};
 
 /// Says when the fleet has moved, and has one of the fleet's bugs or none.
 struct Watched {
@@ -154,7 +154,16 @@ impl Launches for Overheard<dyn Launches> {
 /// The ports of a plane over `world`, which say when the fleet has moved.
 pub(crate) fn ports(world: &World, bug: Option<Bug>, moved: Arc<AtomicBool>, ear: &Ear) -> Ports {
     let ports = world.ports();
+    world.set(|settings| settings.forgets_tokens = bug == Some(Bug::VolumesWithoutToken));
     let (inner, world, ended) = (ports.fleet.clone(), world.clone(), Mutex::default());
+    let volumes = ports.volumes.clone();
+    let volumes = Arc::new(disks::bugs::Watched {
+        inner: volumes,
+        world: world.clone(),
+        moved: moved.clone(),
+        bug,
+        asked: AtomicU32::new(0),
+    });
     let fleet = Arc::new(Watched { inner, world, moved, bug, ended });
     let queue: Arc<dyn Queue> = match bug {
         Some(Bug::MessagesLost) => Arc::new(Leaky { inner: ports.queue.clone(), sent: AtomicU32::new(0) }),
@@ -166,5 +175,5 @@ pub(crate) fn ports(world: &World, bug: Option<Bug>, moved: Arc<AtomicBool>, ear
     };
     let queue = Arc::new(Overheard { inner: queue, ear: ear.clone() });
     let launches = Arc::new(Overheard { inner: launches, ear: ear.clone() });
-    Ports { fleet, queue, launches, ..ports }
+    Ports { fleet, queue, launches, volumes, ..ports }
 }

@@ -19,7 +19,7 @@ use super::{
     engine::{self, Engine, Layout},
     pull,
 };
-use crate::{AgentError, link::Start, logs::cut, spawn::on_own_thread};
+use crate::{AgentError, disk::PLACE, link::Start, logs::cut, spawn::on_own_thread};
 
 /// How often what is left is taken away, and the pause between.
 const CLEAR_ATTEMPTS: u32 = 3;
@@ -62,6 +62,7 @@ impl Container {
             program: std::env::current_exe().map_err(AgentError::system("finding this program"))?,
             run,
             home,
+            disk: making.disk.map(Path::to_owned),
             shared_memory_kib: engine::shared_memory_kib(),
         };
         making.note(format!("Runs in a container of {}.", engine.program()));
@@ -69,7 +70,8 @@ impl Container {
         let (words, errors) = io::pipe().map_err(AgentError::system("making a pipe"))?;
         command.args(engine.run(&layout)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let program = on_own_thread(command).await?;
-        Ok(Inner { program: Some(program), said: Said::by(words)?, start: Start::Image })
+        let disk = making.disk.map(|_mounted| PLACE.into());
+        Ok(Inner { program: Some(program), said: Said::by(words)?, start: Start::Image, disk })
     }
 
     /// Takes away what the engine has of this job.

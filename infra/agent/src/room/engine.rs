@@ -17,7 +17,7 @@ use domain::{
 };
 use tokio::process::Command;
 
-use crate::{AgentError, orphans, processes::WORKLOAD_MARK};
+use crate::{AgentError, disk::PLACE, orphans, processes::WORKLOAD_MARK};
 
 /// How long the engine may take to come up after the machine has booted, how often it is asked, and how long one question may take.
 const UP_ATTEMPTS: u32 = 60;
@@ -57,6 +57,8 @@ pub(super) struct Layout<'a> {
     pub(super) run: PathBuf,
     /// The home folder, on the machine.
     pub(super) home: PathBuf,
+    /// The disk, on the machine.
+    pub(super) disk: Option<PathBuf>,
     pub(super) shared_memory_kib: u64,
 }
 
@@ -175,6 +177,9 @@ impl Engine {
         words.add(["--mount"]).one(mounted(&layout.program, PROGRAM, true));
         words.add(["--mount"]).one(mounted(&layout.run, RUN, true));
         words.add(["--mount"]).one(mounted(&layout.home, HOME, false));
+        if let Some(disk) = &layout.disk {
+            words.add(["--mount"]).one(mounted(disk, PLACE, false));
+        }
         words.add(["--env"]).one(format!("{WORKLOAD_MARK}={}", boot.workload));
         words.add(["--env"]).one(format!("HOME={HOME}"));
         words.add(["--entrypoint", PROGRAM, "--", &boot.image, "inner", "--socket", SOCKET]);
@@ -251,7 +256,7 @@ fn mounted(from: &Path, to: &str, read_only: bool) -> OsString {
 }
 
 /// The end of what a program said, as one line.
-pub(super) fn last_words(said: &[u8]) -> String {
+pub(crate) fn last_words(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(&said[said.len().saturating_sub(SAID_MOST)..]).into_owned();
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }

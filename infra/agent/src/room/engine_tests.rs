@@ -21,16 +21,22 @@ fn boot(gpus: Vec<u32>, image: &str) -> Boot {
         image_root: None,
         image: image.into(),
         gpus,
+        disk: false,
         gpus_simulated: false,
     }
 }
 
 fn words(engine: Engine, boot: &Boot) -> Vec<String> {
+    words_with(engine, boot, None)
+}
+
+fn words_with(engine: Engine, boot: &Boot, disk: Option<PathBuf>) -> Vec<String> {
     let layout = Layout {
         boot,
         program: "/usr/local/bin/slipway-agent".into(),
         run: "/var/lib/slipway/work/run".into(),
         home: "/var/lib/slipway/work/home".into(),
+        disk,
         shared_memory_kib: 4096,
     };
     engine.run(&layout).into_iter().map(|word| word.into_string().unwrap()).collect()
@@ -82,6 +88,18 @@ fn a_container_is_started_with_these_words() {
         let end = ["--", "pytorch/pytorch:2.1", "inner", "--socket", "/slipway/run/agent.sock"];
         expected.extend(end.map(str::to_owned));
         assert_eq!(words(engine, &boot), expected);
+    }
+}
+
+#[test]
+fn a_disk_is_one_more_mount() {
+    let boot = boot(vec![0], "pytorch/pytorch:2.1");
+    for engine in [Engine::Docker, Engine::Podman] {
+        let mut with = words_with(engine, &boot, Some("/var/lib/slipway/work/disk".into()));
+        let mount = "type=bind,source=/var/lib/slipway/work/disk,target=/disk";
+        let at = with.iter().position(|word| word == mount).unwrap();
+        assert_eq!(with.drain(at - 1..=at).next().as_deref(), Some("--mount"));
+        assert_eq!(with, words(engine, &boot));
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use self::container::Container;
+pub(crate) use self::engine::last_words;
 use crate::{
     AgentError, boot,
     link::{self, FromInner, Setup, Start, ToInner},
@@ -48,6 +49,8 @@ const EVERY_ADDRESS: &str = "0.0.0.0";
 /// What a place is made with.
 pub(crate) struct Making<'a> {
     pub(crate) orders: &'a Orders,
+    /// The disk's folder, if the job has one.
+    pub(crate) disk: Option<&'a Path>,
     pub(crate) enrolled: &'a Enrolled,
     pub(crate) seen: &'a watch::Sender<Seen>,
     pub(crate) logs: &'a Logs,
@@ -93,7 +96,8 @@ impl Place {
             Self::Container(container) => (container.started(making, &work_dir, &door.socket).await?, CONTAINER_WITHIN),
             Self::Pod => {
                 making.note("Waits for the job's own container.");
-                (Inner { program: None, said: container::Said::default(), start: Start::Image }, POD_WITHIN)
+                let disk = making.disk.map(Path::to_owned);
+                (Inner { program: None, said: container::Said::default(), start: Start::Image, disk }, POD_WITHIN)
             }
         };
         let stream = door.entered(&mut inner, within).await?;
@@ -110,6 +114,7 @@ impl Place {
             image: boot.image.clone(),
             gpus: self.gpus(boot),
             gpus_simulated: boot.gpus_simulated,
+            disk: inner.disk.clone(),
             command: making.enrolled.command.clone(),
             env: making.enrolled.env.clone(),
         };
@@ -167,11 +172,11 @@ impl Place {
 
 /// Starts the inner copy in a sandbox.
 async fn sandboxed(making: &Making<'_>, socket: &Path) -> Result<Inner, AgentError> {
-    let sandbox = Sandbox::prepare(&making.orders.boot, socket, making.orders.words).await?;
+    let sandbox = Sandbox::prepare(&making.orders.boot, socket, making.orders.words, making.disk).await?;
     sandbox.notes.iter().for_each(|note| making.note(note));
     let program = on_own_thread(sandbox.command()).await?;
     let start = Start::Nothing { path: sandbox.path, home: sandbox.home };
-    Ok(Inner { program: Some(program), said: container::Said::default(), start })
+    Ok(Inner { program: Some(program), said: container::Said::default(), start, disk: sandbox.disk })
 }
 
 /// The inner copy before it has come.
@@ -181,6 +186,8 @@ struct Inner {
     /// What that program said last.
     said: container::Said,
     start: Start,
+    /// The disk, as the job sees it.
+    disk: Option<PathBuf>,
 }
 
 impl Inner {

@@ -13,8 +13,8 @@ use std::{
 
 use cloud::{Ids, OsIds};
 use domain::{
-    Secret, Timestamp,
-    agent::{Boot, Room},
+    Secret, Timestamp, VolumeId,
+    agent::{Boot, Device, Mount, Room},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -79,10 +79,39 @@ impl Stage {
             image_root: None,
             image: image.into(),
             gpus: Vec::new(),
+            disk: false,
             gpus_simulated: false,
         };
-        fs::write(folder.path().join("etc/boot.json"), serde_json::to_vec_pretty(&boot).unwrap()).unwrap();
-        Self { folder, plane, boot, started: BTreeMap::new() }
+        let stage = Self { folder, plane, boot, started: BTreeMap::new() };
+        stage.order();
+        stage
+    }
+
+    /// The same for a job that needs a disk.
+    pub(crate) async fn with_disk(room: Room, command: &str) -> Self {
+        let mut stage = Self::new(room, "image", command).await;
+        stage.boot.disk = true;
+        stage.order();
+        stage
+    }
+
+    /// Writes the orders down.
+    fn order(&self) {
+        fs::write(self.etc("boot.json"), serde_json::to_vec_pretty(&self.boot).unwrap()).unwrap();
+    }
+
+    /// The folder that is the job's disk.
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.folder.path().join("disk's files")
+    }
+
+    /// From now on it is there.
+    pub(crate) fn attach(&self) -> PathBuf {
+        let folder = self.disk();
+        fs::create_dir(&folder).unwrap();
+        let device = Device::Folder(folder.display().to_string());
+        self.plane.attach(Mount { volume: VolumeId::new("vol-1"), device, blank: true, next: 4, freeze: None });
+        folder
     }
 
     /// The file with the orders.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -11,7 +11,7 @@ use std::{
 use cloud::{Clock, SystemClock};
 use domain::{
     Secret,
-    agent::{Bye, Desired, Enrolled, LogBatch, MainProcess, Progress, Report, Stop, Synced},
+    agent::{Bye, Contents, Desired, Enrolled, LogBatch, MainProcess, Mount, Progress, Report, Stop, Synced},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -62,6 +62,12 @@ impl Told {
         self.of("bye").next().map(|call| serde_json::from_str::<Bye>(&call.body).unwrap().reason)
     }
 
+    /// What it sent of the list of what is on the disk, if nothing was said after the farewell.
+    pub(crate) fn contents(&self) -> Vec<Contents> {
+        let before = self.0.iter().take_while(|call| call.name != "bye").filter(|call| call.name == "contents");
+        before.map(|call| serde_json::from_str(&call.body).unwrap()).collect()
+    }
+
     /// The token that it enrolled with, and the secret that it uses since.
     pub(crate) fn token(&self) -> String {
         self.of("enroll").next().unwrap().bearer.clone()
@@ -83,6 +89,7 @@ pub(crate) struct Plane {
 struct Wishes {
     command: String,
     stop: AtomicBool,
+    disk: Mutex<Option<Mount>>,
     refuse: AtomicBool,
 }
 
@@ -114,6 +121,11 @@ impl Plane {
         self.wishes.stop.store(true, Ordering::Relaxed);
     }
 
+    /// From now on the job's disk is there.
+    pub(crate) fn attach(&self, mount: Mount) {
+        *self.wishes.disk.lock().unwrap() = Some(mount);
+    }
+
     pub(crate) fn refuse(&self) {
         self.wishes.refuse.store(true, Ordering::Relaxed);
     }
@@ -126,8 +138,10 @@ impl Wishes {
         }
         let stopped = self.stop.load(Ordering::Relaxed);
         let stop = stopped.then(|| Stop { kill_at: SystemClock.now().plus(std::time::Duration::from_secs(5)) });
-        let desired = Desired { stop, ..Desired::default() };
-        let synced = Synced { version: 1 + u64::from(stopped), desired: Some(desired), next_sync_ms: 100 };
+        let disk = self.disk.lock().unwrap().clone();
+        let version = 1 + u64::from(stopped) + u64::from(disk.is_some());
+        let desired = Desired { stop, disk, ..Desired::default() };
+        let synced = Synced { version, desired: Some(desired), next_sync_ms: 100 };
         let body = match name {
             "enroll" => {
                 let env = BTreeMap::from([("TOLD".to_owned(), Secret::new("a secret of the user's"))]);

@@ -62,6 +62,7 @@ impl Inner {
             image_root: self.image_root(&order.image).map(|root| root.to_string_lossy().into_owned()),
             image: order.image.clone(),
             gpus: made.gpus.clone(),
+            disk: order.disk.is_some(),
             gpus_simulated: simulated,
         };
         let mut line = serde_json::to_vec(&boot)?;

@@ -91,6 +91,7 @@ fn order(gpus: u32) -> Order {
         life: Duration::from_secs(3_600),
         gpus,
         image: "pytorch:2.1".to_owned(),
+        disk: None,
         enroll_token: Secret::new("very secret"),
     }
 }

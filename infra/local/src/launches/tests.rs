@@ -6,7 +6,7 @@ use store::embedded::Embedded;
 
 use super::*;
 
-const HANDLERS: [&str; 5] = ["Provision", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
+const HANDLERS: [&str; 6] = ["Provision", "AttachDisk", "AwaitBoot", "AwaitReady", "Activate", "Undo"];
 
 /// Answers as it was told to, and tells what it was asked.
 struct Script {
@@ -17,6 +17,10 @@ struct Script {
 #[async_trait]
 impl Steps for Script {
     async fn step(&self, handler: &str, payload: Value) -> Result<Value, TaskError> {
+        // A disk is a step like the others: nobody here needs one.
+        if handler == "AttachDisk" {
+            return Ok(json!({ "ready": true }));
+        }
         self.told.send((handler.to_owned(), payload)).unwrap();
         let answer = self.answers.lock().unwrap().get_mut(handler).and_then(VecDeque::pop_front);
         match (handler, answer) {

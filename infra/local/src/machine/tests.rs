@@ -42,8 +42,21 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 /// The real document's machine.
-fn launch() -> Machine {
+fn whole() -> Machine {
     Machine::parse(LAUNCH).unwrap()
+}
+
+/// The real document's machine without what is about disks, which are steps and choices like the others.
+fn launch() -> Machine {
+    let mut document: Value = serde_json::from_str(LAUNCH).unwrap();
+    let states = document["States"].as_object_mut().unwrap();
+    for step in ["OfferDisk", "AttachDisk", "IsAttached", "WaitForDisk"] {
+        states.remove(step).unwrap();
+    }
+    let choices = states["IsProvisioned"]["Choices"].as_array_mut().unwrap();
+    choices.truncate(1);
+    choices[0]["Next"] = json!("AwaitBoot");
+    Machine::parse(&document.to_string()).unwrap()
 }
 
 /// An execution at second 0.
@@ -424,17 +437,27 @@ fn results_are_put_where_their_path_says() {
 
 #[test]
 fn the_document_can_be_drawn() {
-    let machine = launch();
-    assert_eq!(machine.handlers(), ["Provision", "AwaitBoot", "AwaitReady", "Activate", "Undo"]);
+    let machine = whole();
+    let handlers = std::collections::BTreeSet::from_iter(machine.handlers());
+    let expected = ["Activate", "AttachDisk", "AwaitBoot", "AwaitReady", "Provision", "Undo"];
+    assert_eq!(handlers.into_iter().collect::<Vec<_>>(), expected);
     assert_eq!(
         machine.diagram(),
         "stateDiagram-v2
     [*] --> Provision
     Provision --> IsProvisioned
     Provision --> Undo: States.ALL
-    IsProvisioned --> AwaitBoot: $.provision.ready is true
+    IsProvisioned --> AttachDisk: $.provision.ready is true
+    IsProvisioned --> OfferDisk: $.provision.disk is true
     IsProvisioned --> WaitForCapacity: otherwise
+    OfferDisk --> WaitForCapacity
+    OfferDisk --> Undo: States.ALL
     WaitForCapacity --> Provision: after 15 s
+    AttachDisk --> IsAttached
+    AttachDisk --> Undo: States.ALL
+    IsAttached --> AwaitBoot: $.disk.ready is true
+    IsAttached --> WaitForDisk: otherwise
+    WaitForDisk --> AttachDisk: after 5 s
     AwaitBoot --> AwaitReady
     AwaitBoot --> Undo: States.ALL
     AwaitReady --> Activate

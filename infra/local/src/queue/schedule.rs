@@ -145,6 +145,7 @@ fn lane_of(letter: &Letter) -> Lane {
     let key = match &letter.message {
         Message::Doorbell { pool } => pool.to_string(),
         Message::Reconcile { tenant, workload } => format!("{tenant}#{workload}"),
+        Message::Disk { disk, .. } => disk.to_string(),
     };
     (letter.message.queue(), key)
 }

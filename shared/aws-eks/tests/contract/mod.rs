@@ -1,6 +1,7 @@
 //! What a fleet promises, against the API server of these tests.
 
 mod connect;
+mod disks;
 mod fleet;
 mod pods;
 mod races;
@@ -70,6 +71,7 @@ fn order(number: u8, attempt: u32) -> Order {
         life: Duration::from_secs(3_600),
         gpus: 4,
         image: "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime".into(),
+        disk: None,
         enroll_token: Secret::new(format!("token-{number}-{attempt}")),
     }
 }

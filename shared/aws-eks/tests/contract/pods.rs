@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What no pod may be, and whether one is.
-type Rule = (&'static str, fn(&Value) -> bool);
+pub(super) type Rule = (&'static str, fn(&Value) -> bool);
 
 /// An object without what the server adds.
-fn plain(mut object: Value) -> Value {
+pub(super) fn plain(mut object: Value) -> Value {
     for field in ["uid", "resourceVersion", "creationTimestamp"] {
         object["metadata"].as_object_mut().unwrap().remove(field);
     }
@@ -88,7 +88,7 @@ fn mounts<'a>(container: &'a Value, volume: &str) -> Vec<&'a Value> {
     all.filter(|mount| mount["name"] == volume).collect()
 }
 
-const RULES: [Rule; 14] = [
+pub(super) const RULES: [Rule; 14] = [
     ("runs in the host's namespaces", |pod| {
         ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"].iter().any(|field| pod["spec"][*field] != false)
     }),
@@ -101,7 +101,8 @@ const RULES: [Rule; 14] = [
     }),
     ("mounts something of the host's", |pod| {
         let volumes = pod["spec"]["volumes"].as_array().unwrap();
-        volumes.iter().any(|volume| volume["emptyDir"].is_null() && volume["secret"].is_null())
+        let kinds = ["emptyDir", "secret", "persistentVolumeClaim"];
+        volumes.iter().any(|volume| kinds.iter().all(|kind| volume[*kind].is_null()))
     }),
     ("is privileged, or may become so", |pod| {
         let may = |one: &&Value| {

@@ -16,7 +16,7 @@ pub(crate) fn document(path: &str) -> Option<Value> {
         "/api/v1" => {
             let resources = RESOURCES.iter().map(|one| {
                 json!({
-                    "name": one.plural, "singularName": one.kind.to_lowercase(), "namespaced": true, "kind": one.kind,
+                    "name": one.plural, "singularName": one.kind.to_lowercase(), "namespaced": !one.shared, "kind": one.kind,
                     "shortNames": [one.short],
                     "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
                 })

@@ -37,7 +37,9 @@ impl State {
             let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
             let waits = pod["spec"]["nodeName"].is_null() && pod["metadata"]["deletionTimestamp"].is_null();
             match self.nodes.scheduler {
-                Scheduler::Eager | Scheduler::Quiet if waits && !gated => self.bind(&key, now),
+                Scheduler::Eager | Scheduler::Quiet if waits && !gated && self.has_its_volumes(&pod) => {
+                    self.bind(&key, now);
+                }
                 // The real one notes it too, and so changes the version of a pod that nobody touched.
                 Scheduler::Eager | Scheduler::NoRoom if waits && pod["status"]["conditions"].is_null() => {
                     let reason = if gated { "SchedulingGated" } else { "Unschedulable" };
@@ -51,6 +53,21 @@ impl State {
                 Scheduler::Eager | Scheduler::Quiet | Scheduler::NoRoom | Scheduler::Asleep => {}
             }
         }
+    }
+
+    /// Whether each of a pod's claims is there and has the volume that it names, which is meant for it.
+    fn has_its_volumes(&self, pod: &Value) -> bool {
+        let space = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+        let bound = |claimed: &Value| {
+            let claim = ("persistentvolumeclaims", space.to_owned(), claimed.as_str()?.to_owned());
+            let named = self.store.get(&claim).ok()?["spec"]["volumeName"].as_str()?;
+            let volume = self.store.get(&("persistentvolumes", String::new(), named.to_owned())).ok()?;
+            let meant = &volume["spec"]["claimRef"];
+            (meant["name"] == *claimed && meant["namespace"] == space).then_some(())
+        };
+        let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+        let claims = volumes.map(|volume| &volume["persistentVolumeClaim"]["claimName"]);
+        claims.filter(|name| !name.is_null()).all(|name| bound(name).is_some())
     }
 
     fn note(&mut self, key: &Key, reason: &str, now: Timestamp) {

@@ -43,7 +43,11 @@ impl Target {
             _ => return None,
         };
         let resource = RESOURCES.iter().find(|one| one.plural == *plural)?;
-        Some(Self { resource, space, name })
+        match (resource.shared, space) {
+            (true, Some(_)) => None,
+            (true, None) => Some(Self { resource, space: Some(String::new()), name }),
+            (false, space) => Some(Self { resource, space, name }),
+        }
     }
 
     fn key(&self) -> Option<Key> {
@@ -102,7 +106,7 @@ fn answer(
     }
     let nothing = || refusal(404, "NotFound", "the server could not find the requested resource");
     let target = Target::read(uri.path()).ok_or_else(nothing)?;
-    let query = Query { space: target.space.clone(), words };
+    let query = Query { space: target.space.clone().filter(|space| !space.is_empty()), words };
     let verb = verb(method, &target, query.wants("watch"));
     let fault = {
         let mut state = fake.state();

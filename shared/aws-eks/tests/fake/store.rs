@@ -11,17 +11,25 @@ pub(crate) struct Resource {
     pub(crate) plural: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) short: &'static str,
+    /// It belongs to the cluster, and to no namespace.
+    pub(crate) shared: bool,
 }
 
-pub(crate) const RESOURCES: [Resource; 5] = [
-    Resource { plural: "configmaps", kind: "ConfigMap", short: "cm" },
-    Resource { plural: "events", kind: "Event", short: "ev" },
-    Resource { plural: "pods", kind: "Pod", short: "po" },
-    Resource { plural: "secrets", kind: "Secret", short: "sec" },
-    Resource { plural: "services", kind: "Service", short: "svc" },
+const fn resource(plural: &'static str, kind: &'static str, short: &'static str) -> Resource {
+    Resource { plural, kind, short, shared: false }
+}
+
+pub(crate) const RESOURCES: [Resource; 7] = [
+    resource("configmaps", "ConfigMap", "cm"),
+    resource("events", "Event", "ev"),
+    resource("persistentvolumeclaims", "PersistentVolumeClaim", "pvc"),
+    Resource { shared: true, ..resource("persistentvolumes", "PersistentVolume", "pv") },
+    resource("pods", "Pod", "po"),
+    resource("secrets", "Secret", "sec"),
+    resource("services", "Service", "svc"),
 ];
 
-/// A kind, a namespace and a name.
+/// A kind, a namespace (empty for what belongs to none) and a name.
 pub(crate) type Key = (&'static str, String, String);
 
 /// A refusal, as a `Status` says it.
@@ -132,7 +140,7 @@ impl Store {
             &json!({
                 "apiVersion": "v1", "kind": resource.kind,
                 "metadata": {
-                    "namespace": space, "uid": format!("00000000-0000-0000-0000-{made:012}"),
+                    "namespace": Some(space).filter(|space| !space.is_empty()), "uid": format!("00000000-0000-0000-0000-{made:012}"),
                     "creationTimestamp": now, "deletionTimestamp": null,
                 },
             }),

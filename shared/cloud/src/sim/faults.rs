@@ -6,6 +6,13 @@ use async_trait::async_trait;
 
 use super::rng::Rng;
 
+/// Calls whose answer may be of a while ago.
+const STALE: [&str; 6] =
+    ["fleet.describe", "fleet.list", "store.Query", "volumes.snapshot_state", "volumes.snapshots", "volumes.volumes"];
+
+/// Calls that may take effect long after nobody has answered them.
+const LATE: [&str; 5] = ["fleet.provision", "queue.send", "volumes.attach", "volumes.create", "volumes.snapshot"];
+
 /// What goes wrong with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -51,8 +58,8 @@ impl Fault {
     #[must_use]
     pub fn concerns(self, label: &str) -> bool {
         match self {
-            Self::StaleRead => ["fleet.describe", "fleet.list", "store.Query"].contains(&label),
-            Self::TimeoutLate => ["fleet.provision", "queue.send"].contains(&label),
+            Self::StaleRead => STALE.contains(&label),
+            Self::TimeoutLate => LATE.contains(&label),
             Self::ErrorBefore
             | Self::ErrorAfter
             | Self::TimeoutBefore

@@ -191,6 +191,21 @@ impl Ground {
         self.instances.iter().filter(|one| one.is_listed(at)).map(tagged).collect()
     }
 
+    /// What was made for an attempt.
+    pub(super) fn of_attempt(&self, attempt: &Attempt) -> Option<&Instance> {
+        self.instances.iter().find(|one| one.is_of(attempt))
+    }
+
+    /// Whether nothing can be made for an attempt any more.
+    pub(super) fn is_ended(&self, attempt: &Attempt) -> bool {
+        self.tombstones.contains_key(attempt)
+    }
+
+    /// When an instance stops, where that is settled.
+    pub(super) fn stopped_at(&self, id: &InstanceId) -> Option<Timestamp> {
+        self.instances.iter().find(|one| one.id == *id)?.stops_at
+    }
+
     /// As of when a look is taken: for a stale one, a moment that the list's own lag allows.
     fn moment(&mut self, state_now: Timestamp, settings: &Settings, when: When) -> Timestamp {
         match when {

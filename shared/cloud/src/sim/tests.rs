@@ -5,6 +5,7 @@ mod faults;
 mod fleet;
 mod fleets;
 mod queues;
+mod volumes;
 
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ fn order(number: u8, attempt: u32) -> Order {
         life: Duration::from_secs(3_600),
         gpus: 4,
         image: "pytorch".into(),
+        disk: None,
         enroll_token: Secret::new(format!("token-{number}-{attempt}")),
     }
 }

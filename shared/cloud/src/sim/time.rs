@@ -80,6 +80,12 @@ impl Clock for Port {
     async fn sleep(&self, pause: Duration) {
         let sleep = {
             let mut state = self.0.state();
+            if state.settings.time_flies && state.current.is_none() {
+                let awake_at = state.now.plus(pause);
+                drop(state);
+                self.0.move_to(awake_at);
+                return;
+            }
             state.timers.numbered += 1;
             Sleep { world: self.0.clone(), until: state.now.plus(pause), number: state.timers.numbered }
         };
@@ -106,8 +112,9 @@ impl World {
         let awake = {
             let mut state = self.state();
             state.now = state.now.max(to);
-            let State { settings, now, queues, fleet, timers, .. } = &mut *state;
+            let State { settings, now, queues, fleet, shelf, timers, .. } = &mut *state;
             fleet.arrive(*now, settings);
+            shelf.arrive(*now, fleet, settings);
             queues.arrive(*now);
             let later = timers.waiting.split_off(&(*now, u64::MAX));
             mem::replace(&mut timers.waiting, later)

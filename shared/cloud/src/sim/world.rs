@@ -20,8 +20,9 @@ use super::{
     queues::Queues,
     rng::Rng,
     time::{Timers, yield_now},
+    volumes::Shelf,
 };
-use crate::{FleetError, IdentityError, Ids, KeyVault, PeopleError, PortError, Ports, VaultError};
+use crate::{FleetError, IdentityError, Ids, KeyVault, PeopleError, PortError, Ports, VaultError, VolumeError};
 
 /// How the simulated cloud behaves. Spans are drawn from evenly, by the seed.
 #[derive(Clone, Debug)]
@@ -46,6 +47,22 @@ pub struct Settings {
     pub duplicates: u16,
     /// By how much, at most, each task's clock is wrong in either direction.
     pub skew: Duration,
+    /// Whoever sleeps outside an executor moves the time to when they awake: for tests in which nobody else would.
+    pub time_flies: bool,
+    /// How long a volume takes until it is there for an instance.
+    pub attach: RangeInclusive<Duration>,
+    /// How long a volume takes to come off, and how long it stays fixed to an instance that has stopped.
+    pub detach: RangeInclusive<Duration>,
+    /// How long a snapshot takes to be complete, or to fail.
+    pub snapshot: RangeInclusive<Duration>,
+    /// How many snapshots, out of a thousand, fail.
+    pub failing_snapshots: u16,
+    /// How many snapshots, out of a thousand, somebody else copies with all their tags.
+    pub strangers: u16,
+    /// Asked twice for a volume or a snapshot, it makes two: a cloud without client tokens, which ours is not.
+    pub forgets_tokens: bool,
+    /// How many changes of a tag, out of a thousand, are refused.
+    pub failing_tags: u16,
 }
 
 impl Default for Settings {
@@ -62,6 +79,14 @@ impl Default for Settings {
             most_receives: domain::policy::MOST_RECEIVES,
             duplicates: 0,
             skew: Duration::ZERO,
+            time_flies: false,
+            attach: seconds(1, 20),
+            detach: seconds(0, 20),
+            snapshot: seconds(5, 3 * 3_600),
+            failing_snapshots: 0,
+            strangers: 0,
+            forgets_tokens: false,
+            failing_tags: 0,
         }
     }
 }
@@ -106,6 +131,7 @@ pub(super) struct State {
     pub(super) queues: Queues,
     pub(super) launches: LaunchBook,
     pub(super) fleet: Ground,
+    pub(super) shelf: Shelf,
     pub(super) people: BTreeMap<GithubName, Vec<PublicKey>>,
 }
 
@@ -157,6 +183,7 @@ impl World {
             queues: Queues::new(seed),
             launches: LaunchBook::default(),
             fleet: Ground::new(seed),
+            shelf: Shelf::new(seed),
             people: BTreeMap::new(),
         };
         let vault = KeyVault::new(Rng::stream(seed, "master").bytes(), ids("vault"));
@@ -173,6 +200,7 @@ impl World {
             queue: port.clone(),
             launches: port.clone(),
             fleet: port.clone(),
+            volumes: port.clone(),
             identity: port.clone(),
             vault: port.clone(),
             people: port,
@@ -323,6 +351,12 @@ impl Fails for PortError {
 }
 
 impl Fails for FleetError {
+    fn from_failure(failure: Failure) -> Self {
+        Self::Port(PortError::from_failure(failure))
+    }
+}
+
+impl Fails for VolumeError {
     fn from_failure(failure: Failure) -> Self {
         Self::Port(PortError::from_failure(failure))
     }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Address, Change, Ending, Warned, Workload, minutes_of};
+use super::{Address, Attached, Change, Ending, Warned, Workload, minutes_of};
 use crate::{
     InstanceId, NodeId, Refusal, Timestamp,
-    agent::{JupyterState, MOST_NOTES, MainProcess, Progress, Report},
+    agent::{JupyterState, MOST_NOTES, MainProcess, Mount, Progress, Report},
     job::{Fetch, Hours, People},
     lifecycle::{Cause, Stage, State, Step},
     names::GithubName,
@@ -62,6 +62,7 @@ impl Workload {
             // What an earlier attempt had is nothing of this one's.
             next.instance = None;
             next.address = None;
+            next.disk = None;
         })
     }
 
@@ -76,6 +77,54 @@ impl Workload {
         Ok(self.changed("provisioned", format!("Started {instance}"), PLANE, now, |next| {
             next.instance = Some(instance);
             next.address = Some(address);
+        }))
+    }
+
+    /// Its owner is told, once for each reason, that its disk keeps it waiting; `None` where that was said.
+    #[must_use]
+    pub fn kept_waiting(&self, why: &str, now: Timestamp) -> Option<Change> {
+        let name = self.spec.disk.as_ref()?.name.as_str();
+        if self.state != State::Queued || self.waits.as_deref() == Some(why) {
+            return None;
+        }
+        let message = format!("Waits for disk {name}, which {why}");
+        Some(self.changed("waiting", message, PLANE, now, |next| next.waits = Some(why.to_owned())))
+    }
+
+    /// Its disk is there for this attempt.
+    ///
+    /// # Errors
+    /// When it is not being launched any more.
+    pub fn attached(&self, mount: Mount, now: Timestamp) -> Result<Change, Refusal> {
+        let Some(disk) = self.spec.disk.as_ref().filter(|_| self.state.stage() == Stage::Launching) else {
+            return Err(Refusal::NoSuchStep { from: self.state, step: "attach a disk" });
+        };
+        let message = format!("Disk {} is attached", disk.name.as_str());
+        Ok(self.changed("disk", message, PLANE, now, |next| next.disk = Some(Attached { mount, frozen: None })))
+    }
+
+    /// Its agent is to hold the file system still for snapshot `number`; `None` where there is no disk, or no agent any more.
+    #[must_use]
+    pub fn freeze(&self, number: u64, now: Timestamp) -> Option<Change> {
+        if self.state != State::Active {
+            return None;
+        }
+        self.disk.as_ref()?;
+        Some(self.changed("snapshot", "A snapshot of the disk was asked for", PLANE, now, |next| {
+            if let Some(disk) = &mut next.disk {
+                (disk.mount.freeze, disk.mount.next, disk.frozen) = (Some(number), number, None);
+            }
+        }))
+    }
+
+    /// The snapshot has begun: what is written from here on belongs to the next one.
+    #[must_use]
+    pub fn thaw(&self, now: Timestamp) -> Option<Change> {
+        let number = self.disk.as_ref()?.mount.freeze?;
+        Some(self.changed("snapshot", "The snapshot of the disk has begun", PLANE, now, |next| {
+            if let Some(disk) = &mut next.disk {
+                (disk.mount.freeze, disk.mount.next, disk.frozen) = (None, number + 1, None);
+            }
         }))
     }
 
@@ -117,10 +166,23 @@ impl Workload {
             let current = report.applied >= last.jupyter.asked;
             current.then(|| last.jupyter_reported(&report.jupyter, now)).flatten()
         });
+        push(self, &mut changes, |last| last.frozen(report.frozen, now));
         push(self, &mut changes, |last| last.main_reported(report.main, now));
         let last = changes.last().map_or(self, |change| &change.workload);
         let ready = report.progress == Progress::Ready && last.state == State::HealthCheck;
         Reported { changes, ready }
+    }
+
+    fn frozen(&self, said: Option<u64>, now: Timestamp) -> Option<Change> {
+        let disk = self.disk.as_ref()?;
+        let news = said.is_some() && said == disk.mount.freeze && said != disk.frozen;
+        news.then(|| {
+            self.changed("snapshot", "The disk's file system holds still", AGENT, now, |next| {
+                if let Some(disk) = &mut next.disk {
+                    disk.frozen = said;
+                }
+            })
+        })
     }
 
     fn jupyter_reported(&self, state: &JupyterState, now: Timestamp) -> Option<Change> {

@@ -26,6 +26,7 @@ fn submitted(hours: u32, end_on_exit: bool) -> Workload {
         github_user: Some(GithubName::parse("owner").unwrap()),
         priority: 50,
         end_on_exit,
+        disk: None,
     };
     let submission = Submission {
         id: WorkloadId::new(START, &[1; 32]),
@@ -45,6 +46,7 @@ fn report(progress: Progress) -> Report {
         main: MainProcess::Absent,
         jupyter: JupyterState::Off,
         notes: vec![],
+        frozen: None,
         next_session: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use domain::{
     PoolId, SecretHash, Timestamp, Workload,
+    disk::DiskChange,
     job::People,
     lifecycle::State,
     placement::Place,
@@ -12,7 +13,7 @@ use domain::{
 
 use super::{ATTEMPT, AttemptRow, PARTICULARS, PEOPLE, WORKLOAD, event_key, owner_partition, partition};
 use crate::{
-    Store, StoreError, Table, capacity,
+    Store, StoreError, Table, capacity, disks,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
     items::{Item, millis, number, row, text},
     tables::{DUE_NOW, TTL},
@@ -58,6 +59,25 @@ pub struct Write {
     pub session: Option<Session>,
     /// How many live workloads the owner may have, at a submit.
     pub most_live: Option<u32>,
+    /// What becomes of its disk, in the same transaction.
+    pub disk: Option<DiskWrite>,
+}
+
+/// What becomes of a workload's disk.
+#[derive(Clone, Debug)]
+pub struct DiskWrite {
+    /// The change.
+    pub change: DiskChange,
+    /// How many disks the owner may have, where this one is new.
+    pub most: Option<u32>,
+}
+
+impl DiskWrite {
+    /// A change of a disk that is there.
+    #[must_use]
+    pub const fn of(change: DiskChange) -> Self {
+        Self { change, most: None }
+    }
 }
 
 impl Write {
@@ -99,16 +119,25 @@ impl Store {
         count_owner(&mut transaction, from, workload, write.most_live)?;
         capacity::account(&mut transaction, from, workload)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
+        if let Some(disk) = &write.disk {
+            disks::add(&mut transaction, &disk.change, disk.most, last.entry.at)?;
+        }
         transaction.commit().await?.written().map_err(|error| Claim::judged(write.claim.as_ref(), error))
     }
 }
 
 impl Store {
-    /// Places a workload as it was when it began to wait, without reading it.
+    /// Places a workload as it was when it began to wait, without reading it, and gives it its disk.
     ///
     /// # Errors
-    /// [`StoreError::Moved`] when it was changed since, [`StoreError::NoRoom`] when the node was.
-    pub async fn place(&self, pool: &PoolId, place: &Place, now: Timestamp) -> Result<(), StoreError> {
+    /// [`StoreError::Moved`] when it or its disk was changed since, [`StoreError::NoRoom`] when the node was.
+    pub async fn place(
+        &self,
+        pool: &PoolId,
+        place: &Place,
+        disk: Option<&DiskChange>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let waiting = &place.waiting;
         let pk = partition(&waiting.tenant, waiting.workload);
         let mut transaction = self.transaction();
@@ -132,6 +161,9 @@ impl Store {
         transaction.update(Guard::Version, Table::Workloads, (&pk, WORKLOAD), (set, waits), &values)?;
         put_event(&mut transaction, &pk, &place.entry(now), None)?;
         capacity::account_placed(&mut transaction, pool, place)?;
+        if let Some(disk) = disk {
+            disks::add(&mut transaction, disk, None, now)?;
+        }
         transaction.commit().await?.written()
     }
 }

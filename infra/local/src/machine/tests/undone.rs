@@ -12,7 +12,8 @@ enum By {
 }
 
 /// The steps that an Undo follows, and which of them waits for a token.
-const STEPS: [(&str, bool); 4] = [("Provision", false), ("AwaitBoot", true), ("AwaitReady", true), ("Activate", false)];
+const STEPS: [(&str, bool); 5] =
+    [("Provision", false), ("AttachDisk", false), ("AwaitBoot", true), ("AwaitReady", true), ("Activate", false)];
 
 fn task<'a>(machine: &'a Machine, step: &str) -> &'a Task {
     machine.document.step(step).and_then(Step::task).unwrap()
@@ -70,7 +71,7 @@ fn check(machine: &Machine, step: &str, (error, by): (&str, By), tries: u32) {
 
 #[test]
 fn every_failing_step_is_undone() {
-    let machine = launch();
+    let machine = whole();
     for (step, token) in STEPS {
         check(&machine, step, ("Bug", By::Handler), 1);
         // Who hung is called again; an agent that never came is not waited for again.
@@ -83,7 +84,7 @@ fn every_failing_step_is_undone() {
 
 #[test]
 fn every_step_whose_retries_are_used_up_is_undone() {
-    let machine = launch();
+    let machine = whole();
     for (step, token) in STEPS {
         let task = task(&machine, step);
         assert_eq!(token, matches!(task.kind, Kind::Token { .. }), "{step}");
