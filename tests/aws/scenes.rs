@@ -44,11 +44,7 @@ fn disks() {
     let agent = bench.launch(&first);
     bench.ok(&key, Ask::post("/v1/disks/data/snapshots").once("now"));
     bench.tend_disks();
-    let list = json!({"snapshot": 1, "part": 0, "parts": 1, "data": ""});
-    bench.ok(&agent.session, Ask::post("/agent/v1/contents").json(&list));
-    let mut still = report("ready");
-    still["frozen"] = json!(1);
-    agent.sync(&bench, &still);
+    agent.hold_still(&bench, 1);
     bench.tend_disks();
     bench.ok(&key, Ask::post(format!("/v1/jobs/{first}/cancel")));
     bench.end(&first);

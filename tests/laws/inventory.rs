@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-use cloud::{Order, launches::Launch};
+use cloud::{Order, Ports, launches::Launch};
 use domain::{
     NodeId, PoolId, TenantId, WorkloadId,
     api_key::{KeyKind, mint},
@@ -33,6 +33,8 @@ type Scene = fn(u64, Option<Bug>) -> Result<(), Violation>;
 
 /// Every method of every port.
 const METHODS: [(&str, Makes); 34] = [
+    ("Attacher::attach", Swept(disks::scenes::an_unknown_volume_goes)),
+    ("Attacher::create", Swept(disks::scenes::an_unknown_volume_goes)),
     ("Clock::now", Nothing),
     ("Clock::sleep", Nothing),
     ("Fleet::describe", Nothing),
@@ -55,8 +57,6 @@ const METHODS: [(&str, Makes); 34] = [
     ("Secrets::current", Nothing),
     ("Vault::open", Nothing),
     ("Vault::seal", Nothing),
-    ("Volumes::attach", Swept(disks::scenes::an_unknown_volume_goes)),
-    ("Volumes::create", Swept(disks::scenes::an_unknown_volume_goes)),
     ("Volumes::delete_snapshot", Nothing),
     ("Volumes::delete_volume", Nothing),
     ("Volumes::detach", Nothing),
@@ -78,13 +78,11 @@ fn unknown(seed: u64, bug: Option<Bug>) -> (Harness, TenantId, WorkloadId) {
     (h, TenantId::new("default"), workload)
 }
 
-/// What runs for a workload that nobody knows is ended with the first look after the fleet's list shows it.
-pub(crate) fn an_orphan_is_ended(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
-    let (mut h, tenant, workload) = unknown(seed, bug);
-    let ports = h.world.ports();
-    let order = Order {
-        tenant,
-        workload,
+/// A machine for nobody.
+pub(super) fn a_machine(ports: &Ports, tenant: &TenantId) -> Order {
+    Order {
+        tenant: tenant.clone(),
+        workload: ports.ids.workload(ports.clock.now()),
         attempt: 1,
         pool: PoolId::new("local/h100"),
         node: NodeId::new("h100-1"),
@@ -95,7 +93,14 @@ pub(crate) fn an_orphan_is_ended(seed: u64, bug: Option<Bug>) -> Result<(), Viol
         image: "busybox".to_owned(),
         disk: None,
         enroll_token: mint(KeyKind::Enroll, &ports.ids.random()),
-    };
+    }
+}
+
+/// What runs for a workload that nobody knows is ended with the first look after the fleet's list shows it.
+pub(crate) fn an_orphan_is_ended(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
+    let (mut h, tenant, workload) = unknown(seed, bug);
+    let ports = h.world.ports();
+    let order = Order { workload, ..a_machine(&ports, &tenant) };
     h.strays.insert(workload);
     block_on(ports.fleet.provision(&order)).expect("a machine");
     // The list's lag, the time between two looks, and what an instance takes to stop.

@@ -1,9 +1,18 @@
 //! Random schedules: several users of two tenants, agents of every temper, faults anywhere, and time.
 //!
 //! `SLIPWAY_SEED=N cargo test -p tests --test all laws::random` replays one schedule, call by call.
-//! `SLIPWAY_SCHEDULES=100000 cargo test --release -p tests --test all laws::random` soaks; a release takes a million.
+//! `SLIPWAY_SCHEDULES=100000 cargo test --release -p tests --test all random_schedules` soaks, with disks and without, and
+//! says how far it is; `SLIPWAY_FIRST=N` begins with another seed than 0. A release takes a million.
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    io::{self, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use cloud::sim::FaultPlan;
 use domain::{lifecycle::State, names::GithubName, ssh::PublicKey};
@@ -71,8 +80,8 @@ fn play(h: &mut Harness, seed: u64) -> Result<(), Violation> {
     h.pass(180)?;
     h.hear(&mut users);
     at_rest::check(h, false)?;
-    // Every third schedule goes on until every job is over: it doubles the cost, and time jumps have brought many to their end before.
-    if !seed.is_multiple_of(3) {
+    // Every fifth schedule goes on until every job is over: it doubles the cost, and time jumps have brought many to their end before.
+    if !seed.is_multiple_of(5) {
         return Ok(());
     }
     wind_up(h, &mut users)?;
@@ -99,14 +108,21 @@ fn wind_up(h: &mut Harness, users: &mut [User]) -> Result<(), Violation> {
     Ok(())
 }
 
+/// After so many schedules, a long soak says how far it is.
+const A_WORD: u64 = 2_000;
+
 /// What plays the schedule of a seed, with a bug or none.
 type Schedule = fn(u64, Option<Bug>) -> Result<(), Violation>;
 
 /// Plays the schedules of these seeds, and says which was the first to break a law.
-fn run(seeds: impl Iterator<Item = u64>, schedule: Schedule) -> Option<(u64, Violation)> {
+fn run(seeds: impl Iterator<Item = u64>, schedule: Schedule, played: impl Fn()) -> Option<(u64, Violation)> {
     secrets::listening(|| {
         let mut seeds = seeds;
-        seeds.find_map(|seed| schedule(seed, None).err().map(|violation| (seed, violation)))
+        seeds.find_map(|seed| {
+            let broken = schedule(seed, None).err();
+            played();
+            broken.map(|violation| (seed, violation))
+        })
     })
 }
 
@@ -121,14 +137,22 @@ fn random_schedules_break_no_law() {
 
 /// Plays as many schedules as are wanted, or the one that is to be replayed; the test is called `name`.
 pub(crate) fn soak(name: &str, schedule: Schedule) {
-    let (first, schedules) =
-        number_in("SLIPWAY_SEED").map_or((0, number_in("SLIPWAY_SCHEDULES").unwrap_or(2_000)), |seed| (seed, 1));
+    let soaked = || (number_in("SLIPWAY_FIRST").unwrap_or(0), number_in("SLIPWAY_SCHEDULES").unwrap_or(2_000));
+    let (first, schedules) = number_in("SLIPWAY_SEED").map_or_else(soaked, |seed| (seed, 1));
+    let played = Arc::new(AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 16);
     let threads = u64::try_from(threads).unwrap_or(2);
     let step = usize::try_from(threads).unwrap_or(2);
     let workers = (0..threads).map(|thread| {
         let seeds = (first + thread..first + schedules).step_by(step);
-        std::thread::spawn(move || run(seeds, schedule))
+        let (played, name) = (Arc::clone(&played), name.to_owned());
+        let tell = move || {
+            let played = played.fetch_add(1, Ordering::Relaxed) + 1;
+            if played.is_multiple_of(A_WORD) && schedules > A_WORD {
+                drop(writeln!(io::stderr(), "{name}: {played} of {schedules}"));
+            }
+        };
+        std::thread::spawn(move || run(seeds, schedule, tell))
     });
     let found =
         workers.collect::<Vec<_>>().into_iter().filter_map(|worker| worker.join().expect("a worker's schedules"));

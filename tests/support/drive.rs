@@ -351,6 +351,16 @@ impl Agent {
         bench.ok(&self.session, Ask::post("/agent/v1/sync").json(report))
     }
 
+    /// Sends an empty list of what is on the disk, for snapshot `number`, and says that the file system holds still for it.
+    #[track_caller]
+    pub(crate) fn hold_still(&self, bench: &Bench, number: u64) {
+        let list = json!({"snapshot": number, "part": 0, "parts": 1, "data": ""});
+        bench.ok(&self.session, Ask::post("/agent/v1/contents").json(&list));
+        let mut still = report("ready");
+        still["frozen"] = json!(number);
+        self.sync(bench, &still);
+    }
+
     /// Ships lines of the job's log, all of one moment.
     #[track_caller]
     pub(crate) fn log(&self, bench: &Bench, sequence: u64, lines: &[&str]) {

@@ -25,7 +25,7 @@ pub(crate) const ADMIN: &str = "an admin token that is long enough for anybody";
 pub(crate) fn settings() -> Settings {
     let pool = |gpu: Gpu, max_per_node| Pool { id: PoolId::new(format!("local/{gpu}")), gpu, max_per_node, nodes: 0 };
     Settings {
-        version: "0.0.0-test",
+        version: VERSION,
         policy: Policy::default(),
         pools: vec![pool(Gpu::A10g, 4), pool(Gpu::H100, 8)],
         secrets: secrets(vec![rule("SSOCloudDevGpuReservation", "default", true), rule("Robot", "robots", false)]),
@@ -57,11 +57,18 @@ pub(crate) async fn plane(world: &World) -> (Plane, Embedded) {
     (Plane { store, ports, settings: Arc::new(settings()) }, embedded)
 }
 
+/// What the plane calls itself.
+const VERSION: &str = "0.0.0-test";
+
 /// Everything that answers HTTP.
 pub(crate) fn router(plane: &Plane) -> axum::Router {
+    // The routes and their document are the same for every plane, and take longer to make than a whole plane does.
+    thread_local! {
+        static MOUNTED: (axum::Router<Plane>, web::Document) = web::serve::mount(VERSION, slipway::surfaces());
+    }
     web::serve::router(
         plane.clone(),
-        web::serve::mount(plane.settings.version, slipway::surfaces()),
+        MOUNTED.with(Clone::clone),
         Front { hosts: Hosts::Loopback, cors_origins: vec!["https://console.example".into()] },
     )
 }

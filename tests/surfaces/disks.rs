@@ -299,15 +299,12 @@ fn a_snapshot_now_holds_the_file_system_still() {
     assert!(bench.world.snapshots().is_empty(), "it waits for the agent");
     let desired = agent.sync(&bench, &report("ready"))["desired"]["disk"].clone();
     assert_eq!((&desired["freeze"], &desired["next"]), (&json!(1), &json!(1)));
-    let list = json!({"snapshot": 1, "part": 0, "parts": 1, "data": ""});
-    bench.ok(&agent.session, Ask::post("/agent/v1/contents").json(&list));
-    let mut still = report("ready");
-    still["frozen"] = json!(1);
-    agent.sync(&bench, &still);
+    agent.hold_still(&bench, 1);
     bench.tend_disks();
     assert_eq!(bench.world.snapshots().len(), 1);
     let thawed = agent.sync(&bench, &report("ready"))["desired"]["disk"].clone();
     assert_eq!((&thawed["freeze"], &thawed["next"]), (&Value::Null, &json!(2)));
+    let list = json!({"snapshot": 1, "part": 0, "parts": 1, "data": ""});
     let old = bench.send(Ask::post("/agent/v1/contents").json(&list).bearer(&agent.session));
     check(&old, 409, "the snapshot that comes next");
     bench.pass(300);

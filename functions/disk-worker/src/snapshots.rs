@@ -1,5 +1,7 @@
 //! Snapshots: begun, awaited, tagged, let go.
 
+use std::time::Duration;
+
 use cloud::{DiskRef, SnapshotOrder, SnapshotState, VolumeError};
 use domain::{
     Disk, Workload,
@@ -10,6 +12,9 @@ use domain::{
 use store::{Plane, StoreError, WorkError, workloads::Write};
 
 use crate::{Look, apply};
+
+/// That a snapshot is not there, or has failed, is believed when it is as old as this.
+const BELIEVED_AFTER: Duration = Duration::from_secs(60);
 
 /// How many snapshots are let go in one transaction.
 const A_BATCH: usize = 20;
@@ -55,6 +60,8 @@ pub(crate) async fn go_on(plane: &Plane, disk: &Disk, pending: &Pending) -> Resu
     match plane.ports.volumes.snapshot_state(snapshot).await? {
         SnapshotState::Pending => Ok(Look::Rest),
         SnapshotState::Completed => apply(plane, disk, Disk::snapshot_completed).await,
+        // Lists are late: one that was begun just now may not be known yet.
+        SnapshotState::Failed(_) if plane.ports.clock.now() < pending.begun_at.plus(BELIEVED_AFTER) => Ok(Look::Rest),
         SnapshotState::Failed(why) => {
             tracing::error!(disk = %disk.id, %snapshot, why, "snapshot.failed");
             // Another is made at the next look, not at once: what failed may need a moment.

@@ -1,21 +1,17 @@
 //! What every operation on a member's disk has in common.
 
+use axum::Json;
 use domain::{
     Disk, OperationId, Timestamp,
-    disk::{DiskChange, DiskState, Snapshot},
+    disk::{Action, DiskChange, DiskRefusal, DiskState, Snapshot},
     names::DiskName,
-    policy::DISK_GB,
 };
 use serde::Serialize;
-use serde_json::json;
-use store::StoreError;
+use store::{StoreError, WhichDisk, identities::Claim};
 use utoipa::ToSchema;
 use web::{Command, Error, Identified, Member, Plane};
 
 use crate::name::Named;
-
-/// How often something is decided anew while others are faster.
-const DECISIONS: u32 = 8;
 
 /// Something was asked of a disk, and takes its time.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -42,49 +38,77 @@ pub(crate) struct Requested {
     pub(crate) requested_at: Timestamp,
 }
 
+impl Requested {
+    /// What was asked of the disk of this name, in words.
+    pub(crate) fn new(
+        of: (&DiskName, OperationId),
+        action: Action,
+        message: impl Into<String>,
+        now: Timestamp,
+    ) -> Self {
+        let (disk_name, operation_id) = of;
+        Self {
+            operation_id,
+            disk_name: disk_name.clone(),
+            action: action.name(),
+            message: message.into(),
+            requested_at: now,
+        }
+    }
+}
+
 /// The member's disk of this name. An unknown one and somebody else's look the same (trap T1), and so does one that is gone for good.
 pub(crate) async fn read(plane: &Plane, member: &Member, name: &Named) -> Result<Disk, Error> {
-    let disk = plane.store.disk_named(&member.tenant, &member.user, &name.0).await?;
+    there(plane.store.disk_named(&member.tenant, &member.user, &name.0).await?)
+}
+
+fn there(disk: Option<Disk>) -> Result<Disk, Error> {
     disk.filter(|disk| disk.state != DiskState::Deleted).ok_or(Error::NotFound(Named::UNKNOWN))
 }
 
 /// Decides upon the member's disk, writes the decision with the request's claim, and tells the disk's worker.
-pub(crate) async fn act<T, A>(
+pub(crate) async fn act<T, A: Serialize>(
     plane: &Plane,
     member: &Member,
-    name: &Named,
+    Named(name): &Named,
     command: &Command<T>,
-    decide: impl Fn(&Disk, Timestamp) -> Result<(DiskChange, A), Error> + Send + Sync,
-) -> Result<(Disk, A), Error>
-where
-    T: Sync,
-    A: Serialize + Send,
-{
-    for _ in 0..DECISIONS {
-        let disk = read(plane, member, name).await?;
-        let now = plane.ports.clock.now();
-        let (change, answer) = decide(&disk, now)?;
-        let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-        let claim = command.claim(format!("disk '{}'", name.0.as_str()), Some(stored), now);
-        match plane.store.write_disk(&change, claim.as_ref(), None).await {
-            Ok(()) => {
-                plane.tend(&change.disk).await;
-                return Ok((change.disk, answer));
-            }
-            Err(StoreError::Moved) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::Contended.into())
+    decide: impl Fn(&Disk, Timestamp) -> Result<(DiskChange, A), Error>,
+) -> Result<(Disk, A), Error> {
+    let decided = plane.decide_disk((&member.tenant, &member.user, WhichDisk::Named(name)), |disk, now| {
+        let (change, answer) = decide(&there(disk)?, now)?;
+        let (disk, claim) = (change.disk.clone(), claim(command, name, &answer, now)?);
+        Ok::<_, Error>((Some((change, claim)), (disk, answer)))
+    });
+    let (disk, answer) = decided.await?;
+    plane.tend(&disk).await;
+    Ok((disk, answer))
 }
 
-/// Checks a size that was asked for.
-pub(crate) fn checked_size(size_gb: u32) -> Result<u32, Error> {
-    if DISK_GB.contains(&size_gb) {
-        return Ok(size_gb);
+/// The claim of a request about the disk of this name, which is answered like this.
+pub(crate) fn claim<T>(
+    command: &Command<T>,
+    name: &DiskName,
+    answer: &impl Serialize,
+    now: Timestamp,
+) -> Result<Option<Claim>, Error> {
+    let stored = serde_json::to_string(answer).map_err(|error| StoreError::Broken(error.to_string()))?;
+    Ok(command.claim(format!("disk '{}'", name.as_str()), Some(stored), now))
+}
+
+/// Makes the disk that a request asks for, and answers it.
+pub(crate) async fn make<T>(
+    plane: &Plane,
+    command: &Command<T>,
+    change: DiskChange,
+    answer: Requested,
+) -> Result<Json<Requested>, Error> {
+    let claim = claim(command, &change.disk.name, &answer, answer.requested_at)?;
+    plane.store.write_disk(&change, claim.as_ref(), Some(plane.settings.policy.disks_per_user)).await?;
+    // A branch is there at once: nothing is left to do.
+    if change.disk.due_at().is_some() {
+        plane.tend(&change.disk).await;
     }
-    let words = format!("A disk has from {} to {} GB", DISK_GB.start(), DISK_GB.end());
-    Err(Error::field("size_gb", words, Some(json!(size_gb))))
+    Ok(Json(answer))
 }
 
 /// A disk's snapshot by its id, or its newest that is complete and that the disk is made of.
@@ -97,6 +121,6 @@ pub(crate) async fn snapshot_of(plane: &Plane, disk: &Disk, wanted: Option<&str>
         (None, Some(head)) => {
             snapshots.find(|snapshot| snapshot.number == head.number).ok_or(Error::NotFound("Snapshot not found"))
         }
-        (None, None) => Err(domain::disk::DiskRefusal::Empty(disk.name.as_str().to_owned()).into()),
+        (None, None) => Err(DiskRefusal::Empty(disk.name.as_str().to_owned()).into()),
     }
 }

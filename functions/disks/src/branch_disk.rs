@@ -1,14 +1,13 @@
 //! `POST /v1/disks/{disk_name}/branches`
 
 use axum::{Json, extract::State};
-use domain::{disk::Asked, names::DiskName};
+use domain::{disk::Action, names::DiskName};
 use serde::Deserialize;
-use store::StoreError;
 use utoipa::ToSchema;
-use web::{Command, DetailRefusals, Error, Id, Input, Member, Plane};
+use web::{Command, DetailRefusals, Error, Id, Input, Member, Plane, disk};
 
 use crate::{
-    act::{Requested, checked_size, read, snapshot_of},
+    act::{Requested, make, read, snapshot_of},
     name::Named,
 };
 
@@ -46,24 +45,9 @@ pub(crate) async fn branch_disk(
     let origin = read(&plane, &member, &name).await?;
     let snapshot = snapshot_of(&plane, &origin, snapshot_id.as_deref()).await?;
     let now = plane.ports.clock.now();
-    let asked = Asked {
-        id: plane.ports.ids.disk(now),
-        tenant: member.tenant.clone(),
-        owner: member.user.clone(),
-        name: disk_name.clone(),
-        size_gb: size_gb.map_or(Ok(origin.size_gb), checked_size)?,
-    };
-    let operation_id = plane.ports.ids.operation(now);
-    let change = asked.branch(&origin, &snapshot, operation_id, now)?;
-    let answer = Requested {
-        operation_id,
-        disk_name: disk_name.clone(),
-        action: "branch",
-        message: format!("Disk '{}' begins as '{}' is", disk_name.as_str(), origin.name.as_str()),
-        requested_at: now,
-    };
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let claim = command.claim(format!("disk '{}'", disk_name.as_str()), Some(stored), now);
-    plane.store.write_disk(&change, claim.as_ref(), Some(plane.settings.policy.disks_per_user)).await?;
-    Ok(Json(answer))
+    let size_gb = size_gb.map_or(Ok(origin.size_gb), |size| disk::checked_size("size_gb", size))?;
+    let operation = plane.ports.ids.operation(now);
+    let change = disk::asked(&plane, &member, disk_name, size_gb, now).branch(&origin, &snapshot, operation, now)?;
+    let words = format!("Disk '{}' begins as '{}' is", disk_name.as_str(), origin.name.as_str());
+    make(&plane, &command, change, Requested::new((disk_name, operation), Action::Branch, words, now)).await
 }

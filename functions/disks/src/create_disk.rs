@@ -1,13 +1,12 @@
 //! `POST /v1/disks`
 
 use axum::{Json, extract::State};
-use domain::{disk::Asked, names::DiskName};
+use domain::{disk::Action, names::DiskName};
 use serde::Deserialize;
-use store::StoreError;
 use utoipa::ToSchema;
-use web::{Command, DetailRefusals, Error, Input, Member, Plane};
+use web::{Command, DetailRefusals, Error, Input, Member, Plane, disk};
 
-use crate::act::{Requested, checked_size};
+use crate::act::{Requested, make};
 
 /// What disk.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -38,25 +37,9 @@ pub(crate) async fn create_disk(
 ) -> Result<Json<Requested>, Error> {
     let now = plane.ports.clock.now();
     let NewDisk { disk_name, size_gb } = &command.input;
-    let asked = Asked {
-        id: plane.ports.ids.disk(now),
-        tenant: member.tenant.clone(),
-        owner: member.user.clone(),
-        name: disk_name.clone(),
-        size_gb: checked_size(*size_gb)?,
-    };
-    let operation_id = plane.ports.ids.operation(now);
-    let change = asked.create(operation_id, now);
-    let answer = Requested {
-        operation_id,
-        disk_name: disk_name.clone(),
-        action: "create",
-        message: "Disk creation request queued successfully".to_owned(),
-        requested_at: now,
-    };
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let claim = command.claim(format!("disk '{}'", disk_name.as_str()), Some(stored), now);
-    plane.store.write_disk(&change, claim.as_ref(), Some(plane.settings.policy.disks_per_user)).await?;
-    plane.tend(&change.disk).await;
-    Ok(Json(answer))
+    let asked = disk::asked(&plane, &member, disk_name, disk::checked_size("size_gb", *size_gb)?, now);
+    let operation = plane.ports.ids.operation(now);
+    let words = "Disk creation request queued successfully";
+    let answer = Requested::new((disk_name, operation), Action::Create, words, now);
+    make(&plane, &command, asked.create(operation, now), answer).await
 }

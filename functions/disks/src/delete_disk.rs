@@ -1,6 +1,7 @@
 //! `DELETE /v1/disks/{disk_name}`
 
 use axum::{Json, extract::State};
+use domain::disk::Action;
 use web::{Command, DetailRefusals, Error, Id, Member, Nothing, Plane};
 
 use crate::{
@@ -19,13 +20,11 @@ pub(crate) async fn delete_disk(
     command: Command<Nothing>,
 ) -> Result<Json<Requested>, Error> {
     let done = act(&plane, &member, &name, &command, |disk, now| {
-        let operation_id = plane.ports.ids.operation(now);
-        let change = disk.delete(operation_id, now)?;
-        let day = change.disk.delete_at.map(|at| at.to_string().chars().take(10).collect::<String>());
-        let message =
-            format!("Disk deletion request queued successfully. Will be deleted on {}", day.unwrap_or_default());
-        let disk_name = disk.name.clone();
-        Ok((change, Requested { operation_id, disk_name, action: "delete", message, requested_at: now }))
+        let operation = plane.ports.ids.operation(now);
+        let change = disk.delete(operation, now)?;
+        let day = change.disk.delete_on().unwrap_or_default();
+        let words = format!("Disk deletion request queued successfully. Will be deleted on {day}");
+        Ok((change, Requested::new((&disk.name, operation), Action::Delete, words, now)))
     });
     Ok(Json(done.await?.1))
 }

@@ -63,7 +63,7 @@ pub(crate) async fn get_disk_operation(
         status: found.status.name(),
         error: found.error,
         is_deleted: disk.is_deleted(),
-        delete_date: disk.delete_at.map(|at| at.to_string().chars().take(10).collect()),
+        delete_date: disk.delete_on(),
         created_at: found.created_at,
         last_updated: found.updated_at,
         completed: matches!(found.status, Status::Completed | Status::Failed),

@@ -1,6 +1,7 @@
 //! `POST /v1/disks/{disk_name}/restore`
 
 use axum::{Json, extract::State};
+use domain::disk::Action;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{Command, DetailRefusals, Error, Id, Input, Member, Plane};
@@ -42,11 +43,10 @@ pub(crate) async fn restore_disk(
         if (disk.id, disk.version) != (known.id, known.version) {
             return Err(store::StoreError::Moved.into());
         }
-        let operation_id = plane.ports.ids.operation(now);
-        let change = disk.restore(&snapshot, operation_id, now)?;
-        let message = format!("Disk restored from snapshot {}", snapshot.id);
-        let disk_name = disk.name.clone();
-        Ok((change, Requested { operation_id, disk_name, action: "restore", message, requested_at: now }))
+        let operation = plane.ports.ids.operation(now);
+        let words = format!("Disk restored from snapshot {}", snapshot.id);
+        let answer = Requested::new((&disk.name, operation), Action::Restore, words, now);
+        Ok((disk.restore(&snapshot, operation, now)?, answer))
     });
     Ok(Json(done.await?.1))
 }

@@ -1,15 +1,15 @@
 //! `POST /v1/disks/{disk_name}/snapshots`
 
 use axum::{Json, extract::State};
-use domain::{Disk, Timestamp, disk::DiskChange};
-use store::{
-    StoreError,
-    workloads::{DiskWrite, Write},
+use domain::{
+    Disk, Timestamp,
+    disk::{Action, DiskChange},
 };
+use store::workloads::{DiskWrite, Write};
 use web::{Command, DetailRefusals, Error, Id, Member, Nothing, Plane};
 
 use crate::{
-    act::{Requested, act, read},
+    act::{Requested, act, claim, read},
     name::Named,
 };
 
@@ -36,8 +36,7 @@ pub(crate) async fn snapshot_disk(
         return Ok(Json(done.await?.1));
     };
     let (change, answer) = taken(&plane, &disk, true, now)?;
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let claim = command.claim(format!("disk '{}'", name.0.as_str()), Some(stored), now);
+    let claim = claim(&command, &disk.name, &answer, now)?;
     let tended = change.disk.clone();
     // Both are told in one transaction: the agent, that it is to hold still, and the disk, that a snapshot is wanted.
     let message = vec![frozen.workload.reconcile()];
@@ -48,9 +47,8 @@ pub(crate) async fn snapshot_disk(
 }
 
 fn taken(plane: &Plane, disk: &Disk, at_work: bool, now: Timestamp) -> Result<(DiskChange, Requested), Error> {
-    let operation_id = plane.ports.ids.operation(now);
-    let change = disk.snapshot_now(operation_id, at_work, now)?;
-    let message = "Snapshot request queued successfully".to_owned();
-    let disk_name = disk.name.clone();
-    Ok((change, Requested { operation_id, disk_name, action: "snapshot", message, requested_at: now }))
+    let operation = plane.ports.ids.operation(now);
+    let words = "Snapshot request queued successfully";
+    let answer = Requested::new((&disk.name, operation), Action::Snapshot, words, now);
+    Ok((disk.snapshot_now(operation, at_work, now)?, answer))
 }

@@ -1,6 +1,7 @@
 //! `POST /v1/disks/{disk_name}/undelete`
 
 use axum::{Json, extract::State};
+use domain::disk::Action;
 use web::{Command, DetailRefusals, Error, Id, Member, Nothing, Plane};
 
 use crate::{
@@ -19,11 +20,10 @@ pub(crate) async fn undelete_disk(
     command: Command<Nothing>,
 ) -> Result<Json<Requested>, Error> {
     let done = act(&plane, &member, &name, &command, |disk, now| {
-        let operation_id = plane.ports.ids.operation(now);
-        let change = disk.undelete(operation_id, now)?;
-        let message = "Disk is not marked for deletion any more".to_owned();
-        let disk_name = disk.name.clone();
-        Ok((change, Requested { operation_id, disk_name, action: "undelete", message, requested_at: now }))
+        let operation = plane.ports.ids.operation(now);
+        let words = "Disk is not marked for deletion any more";
+        let answer = Requested::new((&disk.name, operation), Action::Undelete, words, now);
+        Ok((disk.undelete(operation, now)?, answer))
     });
     Ok(Json(done.await?.1))
 }

@@ -1,14 +1,13 @@
 //! The disk that a job is to have.
 
 use domain::{
-    disk::{Asked, DiskRefusal, DiskState},
+    disk::{DiskRefusal, DiskState},
     job::DiskUse,
     names::DiskName,
-    policy::DISK_GB,
 };
 use serde_json::json;
 use store::workloads::DiskWrite;
-use web::{Error, Member, Plane};
+use web::{Error, Member, Plane, disk};
 
 /// A disk that a job needs.
 pub(crate) struct Needed {
@@ -26,24 +25,21 @@ pub(crate) async fn needed(
     name: Option<&DiskName>,
     size_gb: Option<u32>,
 ) -> Result<Option<Needed>, Error> {
-    if let Some(wrong) = size_gb.filter(|size| !DISK_GB.contains(size)) {
-        let words = format!("A disk has from {} to {} GB", DISK_GB.start(), DISK_GB.end());
-        return Err(Error::field("disk_size_gb", words, Some(json!(wrong))));
-    }
+    let size_gb = size_gb.map(|size| disk::checked_size("disk_size_gb", size)).transpose()?;
     let Some(name) = name else {
         let words = "A size is given for a disk: name it with disk_name";
         return size_gb.map_or(Ok(None), |size| Err(Error::field("disk_size_gb", words, Some(json!(size)))));
     };
     match plane.store.disk_named(&member.tenant, &member.user, name).await? {
-        Some(disk) if disk.state != DiskState::Deleted => {
-            if let Some(at) = disk.delete_at {
+        Some(found) if found.state != DiskState::Deleted => {
+            if let Some(at) = found.delete_at {
                 return Err(DiskRefusal::Deleted { name: name.as_str().to_owned(), at }.into());
             }
-            if let Some(small) = size_gb.filter(|size| *size < disk.size_gb) {
-                let words = format!("Disk '{}' has {} GB: it cannot be made smaller", name.as_str(), disk.size_gb);
+            if let Some(small) = size_gb.filter(|size| *size < found.size_gb) {
+                let words = format!("Disk '{}' has {} GB: it cannot be made smaller", name.as_str(), found.size_gb);
                 return Err(Error::field("disk_size_gb", words, Some(json!(small))));
             }
-            let of = DiskUse { id: disk.id, name: name.clone(), size_gb: size_gb.unwrap_or(0) };
+            let of = DiskUse { id: found.id, name: name.clone(), size_gb: size_gb.unwrap_or(0) };
             Ok(Some(Needed { of, made: None }))
         }
         _ => made(plane, member, name, size_gb).map(Some),
@@ -56,13 +52,7 @@ fn made(plane: &Plane, member: &Member, name: &DiskName, size_gb: Option<u32>) -
         return Err(Error::field("disk_name", words, Some(json!(name.as_str()))));
     };
     let now = plane.ports.clock.now();
-    let asked = Asked {
-        id: plane.ports.ids.disk(now),
-        tenant: member.tenant.clone(),
-        owner: member.user.clone(),
-        name: name.clone(),
-        size_gb,
-    };
+    let asked = disk::asked(plane, member, name, size_gb, now);
     let of = DiskUse { id: asked.id, name: name.clone(), size_gb };
     let change = asked.create_at_once(now);
     Ok(Needed { of, made: Some(DiskWrite { change, most: Some(plane.settings.policy.disks_per_user) }) })

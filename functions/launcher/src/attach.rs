@@ -7,7 +7,7 @@ use domain::{
     lifecycle::Stage,
 };
 use serde_json::{Value, json};
-use store::{Plane, workloads::Write};
+use store::{Plane, WhichDisk, workloads::Write};
 
 use crate::{StepError, present};
 
@@ -52,14 +52,14 @@ async fn volume(plane: &Plane, workload: &Workload, disk: &Disk) -> Result<Optio
     };
     let Some(volume) = plane.ports.volumes.create(&order).await.map_err(refused)? else { return Ok(None) };
     let (made, uses) = (&volume, disk.uses);
-    let recorded = plane.decide_disk((&disk.tenant, &disk.owner, disk.id), |disk, _| async move {
+    let recorded = plane.decide_disk((&disk.tenant, &disk.owner, WhichDisk::Id(disk.id)), |disk, _| {
         let disk = disk.ok_or_else(StepError::ending)?;
         if disk.volume.as_ref() == Some(made) {
             return Ok((None, ()));
         }
         // It was given back meanwhile. The volume holds nothing, and the sweep ends it.
         let change = disk.volume_made(workload.id, uses, made.clone()).map_err(|_late| StepError::ending())?;
-        Ok((Some(change), ()))
+        Ok((Some((change, None)), ()))
     });
     let recorded: Result<(), StepError> = recorded.await;
     recorded.map(|()| Some(volume))

@@ -22,7 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 use cloud::{
-    Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
+    Attacher, Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
     VolumeOrder, Volumes,
 };
 use domain::{SnapshotId, VolumeId, agent::Device, names::DiskName};
@@ -231,7 +231,7 @@ fn plain(id: &str) -> &str {
 }
 
 #[async_trait]
-impl Volumes for LocalVolumes {
+impl Attacher for LocalVolumes {
     async fn create(&self, order: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         let id = VolumeId::new(format!("vol-{}-{}", order.of.disk, order.uses));
         let source = order.from.as_ref().map(|snapshot| self.snapshot_folder(snapshot));
@@ -279,7 +279,10 @@ impl Volumes for LocalVolumes {
         }
         Ok(Attachment::There(Device::Folder(folder.join(FILES).to_string_lossy().into_owned())))
     }
+}
 
+#[async_trait]
+impl Volumes for LocalVolumes {
     async fn detach(&self, volume: &VolumeId) -> Result<bool, PortError> {
         let _alone = self.0.tags.lock().await;
         let tags = tags::read::<VolumeTags>(&self.volume(volume)).map_err(|error| unavailable(&error))?;

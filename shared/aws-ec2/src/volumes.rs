@@ -21,7 +21,7 @@ use aws_sdk_ec2::{
     types::{Filter, Instance, InstanceStateName, Snapshot, Volume, VolumeAttachmentState, VolumeState, VolumeType},
 };
 use cloud::{
-    Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
+    Attacher, Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
     VolumeOrder, Volumes,
 };
 use domain::{SnapshotId, VolumeId, agent::Device, names::DiskName};
@@ -201,7 +201,7 @@ fn not_attached(error: &SdkError<AttachVolumeError>) -> Result<Attachment, Volum
 }
 
 #[async_trait]
-impl Volumes for EbsVolumes {
+impl Attacher for EbsVolumes {
     async fn create(&self, order: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         let Some(zone) = self.place(order).await? else { return Ok(None) };
         let too_large = |_wide| VolumeError::Refused("it is larger than any volume".to_owned());
@@ -248,7 +248,10 @@ impl Volumes for EbsVolumes {
             Err(error) => not_attached(&error),
         }
     }
+}
 
+#[async_trait]
+impl Volumes for EbsVolumes {
     async fn detach(&self, volume: &VolumeId) -> Result<bool, PortError> {
         let Some(known) = self.volume(volume).await? else { return Ok(true) };
         match known.state() {

@@ -1,4 +1,4 @@
-//! The fleet over EKS: each attempt is one pod, with what it needs owned by that pod; and the disks of its pods ([`EksVolumes`]).
+//! The fleet over EKS: each attempt is one pod, with what it needs owned by that pod; and the disks of its pods ([`EksAttacher`]).
 //!
 //! # Asked twice, made once; ended, never made
 //!
@@ -69,4 +69,4 @@ pub use connect::{Cluster, ConnectError, Token, Tokens, connect};
 pub use fleet::EksFleet;
 pub use kube::Client;
 pub use settings::{Nodes, Settings, Share, WayIn};
-pub use volumes::EksVolumes;
+pub use volumes::EksAttacher;

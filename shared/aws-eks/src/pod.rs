@@ -232,7 +232,7 @@ fn volumes(settings: &Settings, names: &Names, order: &Order) -> Vec<Volume> {
         optional: Some(false),
         ..SecretVolumeSource::default()
     };
-    // Its claim is made when its volume is (`crate::EksVolumes`); no node takes the pod before that.
+    // Its claim is made when its volume is (`crate::EksAttacher`); no node takes the pod before that.
     let claim = PersistentVolumeClaimVolumeSource { claim_name: names.pod.clone(), read_only: None };
     let disk = order.disk.map(|_| Volume {
         name: "disk".to_owned(),

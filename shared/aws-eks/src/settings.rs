@@ -20,7 +20,7 @@ pub struct Settings {
     pub nodes: Nodes,
     /// How users reach a job's SSH server.
     pub way_in: WayIn,
-    /// Whether jobs may have disks: [`crate::EksVolumes`] is there, and the fleet's identity may have to do with persistent volumes.
+    /// Whether jobs may have disks: [`crate::EksAttacher`] is there, and the fleet's identity may have to do with persistent volumes.
     pub disks: bool,
     /// What a job gets with each GPU, on machine types that [`Settings::shares`] does not name.
     pub share: Share,

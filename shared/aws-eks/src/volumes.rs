@@ -9,11 +9,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cloud::{
-    Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
-    VolumeOrder, Volumes,
-};
-use domain::{SnapshotId, VolumeId, agent::Device, names::DiskName};
+use cloud::{Attacher, Attachment, Attempt, PortError, VolumeError, VolumeOrder};
+use domain::{VolumeId, agent::Device};
 use k8s_openapi::{
     api::core::v1::{
         CSIPersistentVolumeSource, ConfigMap, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, ObjectReference,
@@ -41,11 +38,11 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// What is said of a volume's size. A claim and its volume are meant for each other, so that nothing is chosen by it.
 const NOMINAL: &str = "1Gi";
 
-/// The disks of pods: `storage` makes volumes in the cluster's zone and keeps them.
-pub struct EksVolumes {
+/// Brings disks to pods: `storage` makes their volumes, in the cluster's zone.
+pub struct EksAttacher {
     settings: Settings,
     zone: String,
-    storage: Arc<dyn Volumes>,
+    storage: Arc<dyn Attacher>,
     pods: Api<Pod>,
     tombstones: Api<ConfigMap>,
     claims: Api<PersistentVolumeClaim>,
@@ -119,10 +116,10 @@ fn taken() -> VolumeError {
     VolumeError::Refused("something else has the name of its volume".to_owned())
 }
 
-impl EksVolumes {
+impl EksAttacher {
     /// The disks of the fleet with these settings, whose nodes that can have disks are in `zone`. Nothing is asked yet.
     #[must_use]
-    pub fn new(client: &Client, settings: Settings, zone: &str, storage: Arc<dyn Volumes>) -> Self {
+    pub fn new(client: &Client, settings: Settings, zone: &str, storage: Arc<dyn Attacher>) -> Self {
         let namespace = &settings.namespace;
         Self {
             pods: Api::namespaced(client.clone(), namespace),
@@ -170,7 +167,7 @@ impl EksVolumes {
 }
 
 #[async_trait]
-impl Volumes for EksVolumes {
+impl Attacher for EksAttacher {
     async fn create(&self, order: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         self.storage.create(order).await
     }
@@ -182,37 +179,5 @@ impl Volumes for EksVolumes {
         self.offer(&names, volume).await?;
         self.claim(&names, &pod).await?;
         Ok(Attachment::There(Device::Folder(DISK.to_owned())))
-    }
-
-    async fn detach(&self, volume: &VolumeId) -> Result<bool, PortError> {
-        self.storage.detach(volume).await
-    }
-
-    async fn snapshot(&self, order: &SnapshotOrder) -> Result<SnapshotId, VolumeError> {
-        self.storage.snapshot(order).await
-    }
-
-    async fn snapshot_state(&self, snapshot: &SnapshotId) -> Result<SnapshotState, PortError> {
-        self.storage.snapshot_state(snapshot).await
-    }
-
-    async fn tag(&self, snapshot: &SnapshotId, name: &DiskName) -> Result<(), VolumeError> {
-        self.storage.tag(snapshot, name).await
-    }
-
-    async fn delete_volume(&self, volume: &VolumeId) -> Result<(), PortError> {
-        self.storage.delete_volume(volume).await
-    }
-
-    async fn delete_snapshot(&self, snapshot: &SnapshotId) -> Result<(), PortError> {
-        self.storage.delete_snapshot(snapshot).await
-    }
-
-    async fn volumes(&self) -> Result<Vec<TaggedVolume>, PortError> {
-        self.storage.volumes().await
-    }
-
-    async fn snapshots(&self) -> Result<Vec<TaggedSnapshot>, PortError> {
-        self.storage.snapshots().await
     }
 }

@@ -8,7 +8,7 @@ use domain::{
 };
 
 use crate::{
-    Attachment, Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Provisioned, Sighting,
+    Attacher, Attachment, Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Provisioned, Sighting,
     SnapshotOrder, SnapshotState, Tagged, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
 };
 
@@ -47,7 +47,7 @@ impl People for Absent {
 }
 
 #[async_trait]
-impl Volumes for Absent {
+impl Attacher for Absent {
     async fn create(&self, _: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         Err(not_here("volumes").into())
     }
@@ -55,7 +55,10 @@ impl Volumes for Absent {
     async fn attach(&self, _: &VolumeId, _: &Attempt) -> Result<Attachment, VolumeError> {
         Err(not_here("volumes").into())
     }
+}
 
+#[async_trait]
+impl Volumes for Absent {
     async fn detach(&self, _: &VolumeId) -> Result<bool, PortError> {
         Err(not_here("volumes"))
     }

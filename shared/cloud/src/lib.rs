@@ -40,7 +40,8 @@ pub use queue::Queue;
 pub use secrets::{FixedSecrets, InstallationSecrets, Secrets};
 pub use vault::{KeyVault, SealContext, Vault, VaultError};
 pub use volumes::{
-    Attachment, DiskRef, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
+    Attacher, Attachment, DiskRef, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
+    VolumeOrder, Volumes,
 };
 
 /// Every port together, as a plane is given them.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::{SnapshotId, VolumeId, names::DiskName};
 
 use crate::{
-    Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
+    Attacher, Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
     VolumeOrder, Volumes,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone)]
 pub struct PoolVolumes {
     storage: Arc<dyn Volumes>,
-    fleets: BTreeMap<&'static str, Arc<dyn Volumes>>,
+    fleets: BTreeMap<&'static str, Arc<dyn Attacher>>,
 }
 
 impl PoolVolumes {
@@ -27,12 +27,12 @@ impl PoolVolumes {
 
     /// With the way of the fleet whose pools' names begin with `name` and a slash.
     #[must_use]
-    pub fn with(mut self, name: &'static str, volumes: Arc<dyn Volumes>) -> Self {
-        self.fleets.insert(name, volumes);
+    pub fn with(mut self, name: &'static str, attacher: Arc<dyn Attacher>) -> Self {
+        self.fleets.insert(name, attacher);
         self
     }
 
-    fn of(&self, attempt: &Attempt) -> Result<&Arc<dyn Volumes>, VolumeError> {
+    fn of(&self, attempt: &Attempt) -> Result<&Arc<dyn Attacher>, VolumeError> {
         let name = attempt.pool.as_str().split('/').next().unwrap_or_default();
         let missing = || VolumeError::Refused(format!("nothing here brings disks to what {} offers", attempt.pool));
         self.fleets.get(name).ok_or_else(missing)
@@ -40,7 +40,7 @@ impl PoolVolumes {
 }
 
 #[async_trait]
-impl Volumes for PoolVolumes {
+impl Attacher for PoolVolumes {
     async fn create(&self, order: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         self.of(&order.attempt)?.create(order).await
     }
@@ -48,7 +48,10 @@ impl Volumes for PoolVolumes {
     async fn attach(&self, volume: &VolumeId, attempt: &Attempt) -> Result<Attachment, VolumeError> {
         self.of(attempt)?.attach(volume, attempt).await
     }
+}
 
+#[async_trait]
+impl Volumes for PoolVolumes {
     async fn detach(&self, volume: &VolumeId) -> Result<bool, PortError> {
         self.storage.detach(volume).await
     }

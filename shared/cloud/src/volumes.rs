@@ -102,9 +102,9 @@ pub enum VolumeError {
     Port(#[from] PortError),
 }
 
-/// Volumes and snapshots. Every call can be repeated.
+/// Brings volumes to what runs in a fleet. Every call can be repeated.
 #[async_trait]
-pub trait Volumes: Send + Sync {
+pub trait Attacher: Send + Sync {
     /// Makes a volume where its attempt can have it. The same disk and use again gives the same volume; `None` while the attempt's
     /// machine is not known well enough yet to say where that is.
     ///
@@ -117,7 +117,11 @@ pub trait Volumes: Send + Sync {
     /// # Errors
     /// [`VolumeError::Refused`] when that machine will never have it.
     async fn attach(&self, volume: &VolumeId, attempt: &Attempt) -> Result<Attachment, VolumeError>;
+}
 
+/// Volumes and snapshots: brought to what runs, and kept. Every call can be repeated.
+#[async_trait]
+pub trait Volumes: Attacher {
     /// Takes a volume from whatever it is fixed to, and says whether it is free: nobody writes to it any more then. One that is gone is.
     ///
     /// # Errors

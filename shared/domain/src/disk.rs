@@ -135,7 +135,7 @@ pub enum DiskRefusal {
         state: &'static str,
     },
     /// It is deleted, and can be had back.
-    #[error("Disk '{name}' is marked for deletion on {}; undelete it first", &.at.to_string()[..10])]
+    #[error("Disk '{name}' is marked for deletion on {}; undelete it first", day(*.at))]
     Deleted {
         /// Its name.
         name: String,
@@ -163,6 +163,11 @@ pub enum DiskRefusal {
         /// What was to be done.
         step: &'static str,
     },
+}
+
+/// The day of an instant, in UTC.
+fn day(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
 }
 
 /// A change of a disk that waits to be written.
@@ -205,6 +210,12 @@ impl Disk {
     #[must_use]
     pub const fn is_deleted(&self) -> bool {
         matches!(self.state, DiskState::Deleting | DiskState::Deleted)
+    }
+
+    /// The day on which it is gone for good, as `YYYY-MM-DD`; `None` while it is not deleted.
+    #[must_use]
+    pub fn delete_on(&self) -> Option<String> {
+        self.delete_at.map(day)
     }
 
     /// Why a workload that is to have it must wait, in words for its owner; `None` when it need not.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use aws_core::Sdk;
 use aws_ec2::{EbsVolumes, Ec2Fleet};
-use aws_eks::{EksFleet, EksVolumes};
+use aws_eks::{EksAttacher, EksFleet};
 use cloud::{Fleets, GithubKeys, PoolVolumes};
 use runtime::{Config, Outside, Setup};
 
@@ -55,7 +55,7 @@ async fn read(config: &Config, sdk: &Sdk, variables: &Variables<'_>) -> Result<O
     if let Some((cluster, settings)) = eks::settings(config, variables)? {
         let client = eks::client(&cluster, &settings, sdk).await?;
         if let Some(zone) = eks::zone(variables) {
-            let disks = EksVolumes::new(&client, settings.clone(), &zone, Arc::new(ebs.in_zone(&zone)));
+            let disks = EksAttacher::new(&client, settings.clone(), &zone, Arc::new(ebs.in_zone(&zone)));
             volumes = volumes.with("eks", Arc::new(disks));
         }
         fleets = fleets.with("eks", Arc::new(EksFleet::new(&client, settings, Arc::clone(sdk.clock()))));

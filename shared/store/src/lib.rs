@@ -30,7 +30,7 @@ use aws_sdk_dynamodb::Client;
 use cloud::{Clock, Ids};
 
 pub use error::StoreError;
-pub use plane::{Plane, Pool, Settings, WorkError};
+pub use plane::{Plane, Pool, Settings, WhichDisk, WorkError};
 pub use requests::DueMark;
 pub use tables::{Index, Table};
 

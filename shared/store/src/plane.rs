@@ -5,13 +5,14 @@ use std::{future::Future, sync::Arc};
 use cloud::{Ports, Secrets};
 use domain::{
     Disk, DiskId, NodeId, PoolId, TenantId, Timestamp, UserName, Workload, WorkloadId, disk::DiskChange, gpu::Gpu,
-    message::Message, policy::Policy,
+    message::Message, names::DiskName, policy::Policy,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Store, StoreError,
+    identities::Claim,
     workloads::{OutboxKey, Write},
 };
 
@@ -67,6 +68,15 @@ impl Pool {
         let name = self.id.as_str().replace('/', "-");
         (1..=self.nodes).map(|number| (NodeId::new(format!("{name}-{number}")), self.max_per_node)).collect()
     }
+}
+
+/// One of an owner's disks.
+#[derive(Clone, Copy, Debug)]
+pub enum WhichDisk<'a> {
+    /// By its id, whatever it is called.
+    Id(DiskId),
+    /// By its name, whichever it is.
+    Named(&'a DiskName),
 }
 
 impl Plane {
@@ -150,27 +160,29 @@ impl Plane {
         Err(StoreError::Contended.into())
     }
 
-    /// As [`Plane::decide`], of a disk.
+    /// As [`Plane::decide`], of a disk; with the change goes the claim of the request that asked for it.
     ///
     /// # Errors
     /// As [`Plane::decide`].
-    pub async fn decide_disk<T, E, F>(
+    pub async fn decide_disk<T, E>(
         &self,
-        (tenant, owner, id): (&TenantId, &UserName, DiskId),
-        decide: impl Fn(Option<Disk>, Timestamp) -> F,
+        (tenant, owner, which): (&TenantId, &UserName, WhichDisk<'_>),
+        decide: impl Fn(Option<Disk>, Timestamp) -> Result<(Option<(DiskChange, Option<Claim>)>, T), E>,
     ) -> Result<T, E>
     where
         E: From<StoreError>,
-        F: Future<Output = Result<(Option<DiskChange>, T), E>>,
     {
         for attempt in 0..DECISIONS {
             if attempt > 0 {
                 self.store.back_off(attempt).await;
             }
-            let disk = self.store.disk(tenant, owner, id).await?;
-            let (change, answer) = decide(disk, self.ports.clock.now()).await?;
-            let Some(change) = change else { return Ok(answer) };
-            match self.store.write_disk(&change, None, None).await {
+            let disk = match which {
+                WhichDisk::Id(id) => self.store.disk(tenant, owner, id).await?,
+                WhichDisk::Named(name) => self.store.disk_named(tenant, owner, name).await?,
+            };
+            let (change, answer) = decide(disk, self.ports.clock.now())?;
+            let Some((change, claim)) = change else { return Ok(answer) };
+            match self.store.write_disk(&change, claim.as_ref(), None).await {
                 Ok(()) => return Ok(answer),
                 Err(StoreError::Moved) => {}
                 Err(error) => return Err(error.into()),

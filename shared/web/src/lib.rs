@@ -8,6 +8,7 @@ pub mod act;
 pub mod body;
 pub mod caller;
 pub mod dialect;
+pub mod disk;
 pub mod error;
 pub mod id;
 pub mod openapi;

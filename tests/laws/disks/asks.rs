@@ -10,7 +10,7 @@ use domain::{
     workload::Submission,
 };
 use store::{
-    Plane, StoreError,
+    Plane, StoreError, WhichDisk,
     workloads::{DiskWrite, Write},
 };
 
@@ -150,10 +150,10 @@ async fn change(
     decide: impl Fn(&Disk, OperationId, Timestamp) -> Result<DiskChange, DiskRefusal>,
 ) -> Result<(), Why> {
     let decide = &decide;
-    let decided = plane.decide_disk((tenant, owner, id), |disk, now| async move {
+    let decided = plane.decide_disk((tenant, owner, WhichDisk::Id(id)), |disk, now| {
         let change = decide(&disk.ok_or_else(gone)?, plane.ports.ids.operation(now), now)?;
         let disk = change.disk.clone();
-        Ok::<_, Why>((Some(change), disk))
+        Ok::<_, Why>((Some((change, None)), disk))
     });
     let disk = decided.await?;
     plane.tend(&disk).await;

@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use cloud::{
-    Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
+    Attacher, Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
     VolumeOrder, Volumes, sim::World,
 };
 use domain::{
@@ -58,7 +58,7 @@ impl Watched {
 }
 
 #[async_trait]
-impl Volumes for Watched {
+impl Attacher for Watched {
     async fn create(&self, order: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         let _moving = self.moving();
         match self.bug {
@@ -82,7 +82,10 @@ impl Volumes for Watched {
         let _moving = self.moving();
         self.inner.attach(volume, attempt).await
     }
+}
 
+#[async_trait]
+impl Volumes for Watched {
     async fn detach(&self, volume: &VolumeId) -> Result<bool, PortError> {
         let _moving = self.moving();
         let free = self.inner.detach(volume).await?;

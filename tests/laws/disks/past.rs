@@ -2,35 +2,15 @@
 
 use std::time::Duration;
 
-use cloud::{Attempt, DiskRef, Order, Ports, SnapshotOrder, VolumeOrder};
+use cloud::{Attempt, DiskRef, Ports, SnapshotOrder, VolumeOrder};
 use domain::{
-    Disk, NodeId, PoolId, TenantId, UserName, VolumeId,
-    api_key::{KeyKind, mint},
+    Disk, TenantId, UserName, VolumeId,
     disk::{self, DiskChange},
-    gpu::Gpu,
     names::DiskName,
 };
 use futures::executor::block_on;
 
-use crate::laws::harness::Harness;
-
-/// A machine for nobody.
-pub(super) fn a_machine(ports: &Ports, tenant: &TenantId) -> Order {
-    Order {
-        tenant: tenant.clone(),
-        workload: ports.ids.workload(ports.clock.now()),
-        attempt: 1,
-        pool: PoolId::new("local/h100"),
-        node: NodeId::new("h100-1"),
-        gpus: 1,
-        gpu: Gpu::H100,
-        instance_type: "p5.4xlarge".to_owned(),
-        life: Duration::from_secs(3600),
-        image: "busybox".to_owned(),
-        disk: None,
-        enroll_token: mint(KeyKind::Enroll, &ports.ids.random()),
-    }
-}
+use crate::laws::{harness::Harness, inventory::a_machine};
 
 fn written(h: &Harness, change: DiskChange) -> Disk {
     block_on(h.truth.write_disk(&change, None, Some(100))).expect("the tables are written");

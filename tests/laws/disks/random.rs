@@ -1,7 +1,7 @@
 //! Random schedules with disks.
 //!
 //! `SLIPWAY_SEED=N cargo test --test all laws::disks::random` replays one schedule, call by call.
-//! `SLIPWAY_SCHEDULES=100000 cargo test --release --test all laws::disks::random` soaks.
+//! [`laws::random`](super::super::random) says how to soak.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -6,7 +6,8 @@ use cloud::{DiskRef, SnapshotOrder, VolumeOrder};
 use domain::{disk::DiskState, names::DiskName};
 use futures::executor::block_on;
 
-use super::{Law, asks::Ask, past::a_machine, rest};
+use super::{Law, asks::Ask, rest};
+use crate::laws::inventory::a_machine;
 use crate::laws::{
     agents::{Agents, Temper},
     harness::{Harness, broken},

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use aws_eks::EksVolumes;
+use aws_eks::EksAttacher;
+use cloud::Attempt;
 use cloud::{
     Absent, Attachment, DiskRef, Fleet as _, FleetError, PortError, TaggedSnapshot, TaggedVolume, VolumeError,
     VolumeOrder, Volumes,
 };
-use cloud::{Attempt, SnapshotOrder, SnapshotState};
-use domain::{DiskId, SnapshotId, UserName, VolumeId, agent::Device, names::DiskName};
+use domain::{DiskId, UserName, VolumeId, agent::Device, names::DiskName};
 use serde_json::Value;
 
 use super::{
@@ -21,45 +21,13 @@ use crate::fake::Fault;
 struct Ebs;
 
 #[async_trait]
-impl Volumes for Ebs {
+impl Attacher for Ebs {
     async fn create(&self, order: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         Ok(Some(VolumeId::new(format!("vol-{}", order.uses))))
     }
 
     async fn attach(&self, volume: &VolumeId, attempt: &Attempt) -> Result<Attachment, VolumeError> {
         Absent.attach(volume, attempt).await
-    }
-
-    async fn detach(&self, volume: &VolumeId) -> Result<bool, PortError> {
-        Absent.detach(volume).await
-    }
-
-    async fn snapshot(&self, order: &SnapshotOrder) -> Result<SnapshotId, VolumeError> {
-        Absent.snapshot(order).await
-    }
-
-    async fn snapshot_state(&self, snapshot: &SnapshotId) -> Result<SnapshotState, PortError> {
-        Absent.snapshot_state(snapshot).await
-    }
-
-    async fn tag(&self, snapshot: &SnapshotId, name: &DiskName) -> Result<(), VolumeError> {
-        Absent.tag(snapshot, name).await
-    }
-
-    async fn delete_volume(&self, volume: &VolumeId) -> Result<(), PortError> {
-        Absent.delete_volume(volume).await
-    }
-
-    async fn delete_snapshot(&self, snapshot: &SnapshotId) -> Result<(), PortError> {
-        Absent.delete_snapshot(snapshot).await
-    }
-
-    async fn volumes(&self) -> Result<Vec<TaggedVolume>, PortError> {
-        Absent.volumes().await
-    }
-
-    async fn snapshots(&self) -> Result<Vec<TaggedSnapshot>, PortError> {
-        Absent.snapshots().await
     }
 }
 
@@ -72,14 +40,14 @@ fn with_disk() -> Order {
 }
 
 /// A cluster whose jobs may have disks.
-fn world() -> (World, EksVolumes) {
+fn world() -> (World, EksAttacher) {
     let settings = Settings { disks: true, ..settings() };
     let world = World::with(settings.clone());
-    let volumes = EksVolumes::new(&client(&world.fake, "disks"), settings, "eu-central-1b", Arc::new(Ebs));
+    let volumes = EksAttacher::new(&client(&world.fake, "disks"), settings, "eu-central-1b", Arc::new(Ebs));
     (world, volumes)
 }
 
-async fn attach(volumes: &EksVolumes, id: &str) -> Result<Attachment, VolumeError> {
+async fn attach(volumes: &EksAttacher, id: &str) -> Result<Attachment, VolumeError> {
     volumes.attach(&VolumeId::new(id), &with_disk().of()).await
 }
 

@@ -22,6 +22,21 @@ pub enum Action {
     Restore,
 }
 
+impl Action {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Undelete => "undelete",
+            Self::Snapshot => "snapshot",
+            Self::Branch => "branch",
+            Self::Restore => "restore",
+        }
+    }
+}
+
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,12 +8,12 @@ use super::{
     Request,
 };
 use crate::{
-    Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
+    Attacher, Attachment, Attempt, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
     VolumeOrder, Volumes,
 };
 
 #[async_trait]
-impl Volumes for Port {
+impl Attacher for Port {
     async fn create(&self, order: &VolumeOrder) -> Result<Option<VolumeId>, VolumeError> {
         let effect = |state: &mut State, when| {
             let State { shelf, fleet, settings, now, .. } = state;
@@ -36,7 +36,10 @@ impl Volumes for Port {
         };
         self.0.call("volumes.attach", effect).await
     }
+}
 
+#[async_trait]
+impl Volumes for Port {
     async fn detach(&self, volume: &VolumeId) -> Result<bool, PortError> {
         let effect = |state: &mut State, _when| {
             let State { shelf, fleet, settings, now, .. } = state;
