@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod credential;
 pub mod disk;
 pub mod gpu;
 pub mod identity;
@@ -23,6 +24,7 @@ pub mod time;
 pub mod timeline;
 pub mod workload;
 
+pub use credential::{Credential, CredentialId};
 pub use disk::Disk;
 pub use ids::{
     DiskId, InstanceId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId, WorkloadId,
