@@ -1,7 +1,7 @@
 //! Refusals, in one neutral form: each surface's dialect turns them into the body that it promises.
 
 use axum::response::{IntoResponse, Response};
-use domain::{Refusal, disk::DiskRefusal};
+use domain::{Refusal, credential::CredentialRefusal, disk::DiskRefusal};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use store::{StoreError, WorkError};
@@ -173,6 +173,12 @@ impl From<DiskRefusal> for Error {
     }
 }
 
+impl From<CredentialRefusal> for Error {
+    fn from(refusal: CredentialRefusal) -> Self {
+        Self::Conflict(refusal.to_string())
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
@@ -181,6 +187,9 @@ impl From<StoreError> for Error {
             }
             StoreError::NameTaken => Self::Conflict("A disk of this name is there already".to_owned()),
             StoreError::TooManyDisks => Self::Conflict("There are as many disks as one user may have".to_owned()),
+            StoreError::TooManyCredentials => {
+                Self::Conflict("There are as many credentials as one tenant may have: delete one first".to_owned())
+            }
             StoreError::TooManyJobs => {
                 Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into())
             }
