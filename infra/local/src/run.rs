@@ -264,6 +264,7 @@ pub fn surfaces() -> Vec<Surface> {
         keys::surface(),
         jobs::surface(),
         disks::surface(),
+        credentials::surface(),
         cluster::surface(),
         agent_api::surface(),
     ]

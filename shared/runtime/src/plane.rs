@@ -4,6 +4,8 @@ use std::{pin::Pin, sync::Arc};
 
 use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
 use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, Providers, SystemClock, Volumes};
+#[cfg(feature = "providers")]
+use cloud::{HttpProviders, ProviderUrls};
 use store::{Plane, Settings, Store};
 
 use crate::{Config, StartError};
@@ -35,6 +37,17 @@ impl Outside {
         let absent = Arc::new(Absent);
         Self { fleet: absent.clone(), volumes: absent.clone(), people: absent.clone(), providers: absent }
     }
+}
+
+/// The way to the clouds that tenants store keys for, and nothing else.
+#[cfg(feature = "providers")]
+#[must_use]
+pub fn other_clouds(_config: Config, sdk: Sdk) -> Setup {
+    let asking = HttpProviders::new(ProviderUrls::default(), Arc::clone(sdk.clock()));
+    Box::pin(async move {
+        let providers = Arc::new(asking.map_err(|error| StartError::Outside(error.to_string()))?);
+        Ok(Outside { providers, ..Outside::nothing() })
+    })
 }
 
 /// The plane that a function works on. Making it asks nobody anything.

@@ -180,6 +180,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Removes all of a tenant's credentials, for a tenant that goes. False where something still runs with one, or somebody is at it.
+    ///
+    /// # Errors
+    /// When the tables fail; those that are gone until then are gone.
+    pub async fn forget_credentials(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+        for credential in self.credentials(tenant).await? {
+            match self.delete_credential(&credential, None).await {
+                Ok(()) => {}
+                Err(StoreError::Moved) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
 fn keyed(pk: &str, sk: &str) -> Item {
     Item::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }

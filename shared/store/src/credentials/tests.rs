@@ -101,8 +101,9 @@ async fn what_is_used_stays() {
     let stale = used.update(Update::default(), world.now());
     count(&store, id, false).await.unwrap();
     assert!(matches!(store.write_credential(&stale, None, None).await, Err(StoreError::Moved)));
+    assert!(!store.forget_credentials(&tenant()).await.unwrap(), "something runs with it");
     count(&store, id, false).await.unwrap();
-    store.delete_credential(&read().await.unwrap(), None).await.unwrap();
+    assert!(store.forget_credentials(&tenant()).await.unwrap() && store.forget_credentials(&tenant()).await.unwrap());
     assert_eq!((read().await, store.sealed_keys(&tenant(), id).await.unwrap()), (None, None));
     assert!(matches!(count(&store, id, true).await, Err(StoreError::Moved)), "nothing is launched with what is gone");
     // A workload ends even so, and what that leaves is nobody's credential.
