@@ -54,6 +54,7 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         disks::surface(),
         credentials::surface(),
         cluster::surface(),
+        tenants::surface(),
         agent_api::surface(),
     ]
 }

@@ -17,11 +17,13 @@ pub mod embedded;
 mod error;
 pub mod identities;
 mod items;
+mod leaving;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
 pub mod plane;
 mod requests;
 pub mod tables;
+pub mod tenants;
 mod transaction;
 pub mod workloads;
 
