@@ -3,11 +3,7 @@
 use axum::{Json, extract::State};
 use web::{Command, Error, Id, Nothing, Plane, Pro, Tenant, TypedRefusals};
 
-use crate::{
-    act::make_default,
-    name::CredentialRef,
-    view::Credential,
-};
+use crate::{act::make_default, name::CredentialRef, view::Credential};
 
 /// Make a cloud credential of the caller's tenant the one that launches at its provider take which name none.
 #[utoipa::path(post, path = "/v1/credentials/{credential_id}/default", tag = "credentials", security(("tenant_key" = [])),

@@ -3,11 +3,7 @@
 use axum::{Json, extract::State};
 use web::{Command, Error, Id, Nothing, Plane, Pro, Tenant, TypedRefusals};
 
-use crate::{
-    act::delete,
-    name::CredentialRef,
-    view::Deleted,
-};
+use crate::{act::delete, name::CredentialRef, view::Deleted};
 
 /// Delete a cloud credential of the caller's tenant. While something runs with it, it is refused.
 #[utoipa::path(delete, path = "/v1/credentials/{credential_id}", tag = "credentials", security(("tenant_key" = [])),

@@ -3,11 +3,7 @@
 use axum::{Json, extract::State};
 use web::{Error, Id, Plane, Pro, Tenant, TypedRefusals};
 
-use crate::{
-    act::get,
-    name::CredentialRef,
-    view::Credential,
-};
+use crate::{act::get, name::CredentialRef, view::Credential};
 
 /// Get a cloud credential of the caller's tenant: what is known of it, and never the keys.
 #[utoipa::path(get, path = "/v1/credentials/{credential_id}", tag = "credentials", security(("tenant_key" = [])),

@@ -3,12 +3,7 @@
 use axum::{Json, extract::State};
 use web::{Command, Error, Id, Plane, Pro, Tenant, TypedRefusals};
 
-use crate::{
-    act::update,
-    body::Changes,
-    name::CredentialRef,
-    view::Credential,
-};
+use crate::{act::update, body::Changes, name::CredentialRef, view::Credential};
 
 /// Change a cloud credential of the caller's tenant: its name, its keys, or whether it is the default.
 #[utoipa::path(put, path = "/v1/credentials/{credential_id}", tag = "credentials", security(("tenant_key" = [])),

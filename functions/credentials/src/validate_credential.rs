@@ -3,11 +3,7 @@
 use axum::{Json, extract::State};
 use web::{Command, Error, Id, Nothing, Plane, Pro, Tenant, TypedRefusals};
 
-use crate::{
-    act::validate,
-    name::CredentialRef,
-    view::Credential,
-};
+use crate::{act::validate, name::CredentialRef, view::Credential};
 
 /// Ask the provider about the keys of a cloud credential of the caller's tenant, and keep what it says.
 #[utoipa::path(post, path = "/v1/credentials/{credential_id}/validate", tag = "credentials", security(("tenant_key" = [])),

@@ -18,14 +18,11 @@ pub use verdict::{Complaint, Fault, Silence, Verdict};
 use crate::{
     TenantId, Timestamp,
     ids::{NotAnId, uuid_v7},
-    names::BadName,
+    names::Label,
 };
 
 /// How many credentials one tenant may have.
 pub const MOST_CREDENTIALS: u32 = 100;
-
-/// The longest name of a credential, in characters.
-const LONGEST_NAME: usize = 100;
 
 /// What stands before the UUID of a credential's id (checklist K9).
 const PREFIX: &str = "cred-";
@@ -112,45 +109,6 @@ impl From<CredentialId> for String {
     }
 }
 
-/// A credential's name, for people; it identifies nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct CredentialName(String);
-
-impl CredentialName {
-    /// Reads a name: 1 to 100 characters, none of them a control character, and a space neither first nor last.
-    ///
-    /// # Errors
-    /// When it is none; the error says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, BadName> {
-        let length = (1..=LONGEST_NAME).contains(&text.chars().count());
-        if length && text.trim() == text && !text.chars().any(char::is_control) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(BadName("a credential's name has 1 to 100 characters, without control characters or spaces at its ends"))
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for CredentialName {
-    type Error = BadName;
-
-    fn try_from(text: String) -> Result<Self, BadName> {
-        Self::parse(&text)
-    }
-}
-
-impl From<CredentialName> for String {
-    fn from(name: CredentialName) -> Self {
-        name.0
-    }
-}
-
 /// One credential: all of it but the keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credential {
@@ -161,7 +119,7 @@ pub struct Credential {
     /// The cloud that its keys are for; it stays.
     pub provider: Provider,
     /// What its owner calls it.
-    pub name: CredentialName,
+    pub name: Label,
     /// Grows by one with each change, the counting of uses included.
     pub version: u64,
     /// Grows by one with each replacement of the keys: a verdict is about the keys that were asked about, and no others.
@@ -217,7 +175,7 @@ pub struct Asked {
     /// The cloud that its keys are for.
     pub provider: Provider,
     /// Its name.
-    pub name: CredentialName,
+    pub name: Label,
     /// Whether launches that name none are to take it.
     pub is_default: bool,
 }
@@ -226,7 +184,7 @@ pub struct Asked {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     /// Another name.
-    pub name: Option<CredentialName>,
+    pub name: Option<Label>,
     /// Whether it is the default from now on.
     pub is_default: Option<bool>,
     /// Whether other keys come with it. Nothing is known of those yet.

@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use cloud::sim::World;
 use domain::{
     SecretHash,
-    credential::{Asked, CredentialName, Update, Verdict},
+    credential::{Asked, Update, Verdict},
+    names::Label,
 };
 use futures::future::join_all;
 
@@ -24,7 +25,7 @@ fn tenant() -> TenantId {
 
 fn asked(world: &World, provider: Provider, is_default: bool) -> CredentialChange {
     let id = world.ports().ids.credential(world.now());
-    let name = CredentialName::parse("name").unwrap();
+    let name = Label::parse("name").unwrap();
     Asked { id, tenant: tenant(), provider, name, is_default }.create(world.now())
 }
 
