@@ -73,7 +73,7 @@ impl Local {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(OsIds));
-        let vault = KeyVault::new(data.vault_key(&*ids)?, Arc::clone(&ids));
+        let vault = KeyVault::new(data.vault_key(settings.vault_key.as_ref(), &*ids)?, Arc::clone(&ids));
         let (token, made) = match &settings.admin_token {
             Some(token) => (token.clone(), false),
             None => data.admin_token(&*ids)?,
