@@ -303,7 +303,7 @@ fn a_repeated_request_does_nothing_more() {
         let before = side.list(&bench).len();
         let again = || bench.send(side.ask(Method::POST, "", Some(&reference("aws"))).once("k"));
         let (first, second) = (again(), again());
-        assert_eq!((first.status, first.text()), (201, second.text()));
+        assert_eq!((first.status, second.status, first.text()), (201, 201, second.text()));
         assert_eq!(side.list(&bench).len(), before + 1);
         let other = bench.send(side.ask(Method::POST, "", Some(&aws("s"))).once("k"));
         assert_eq!(other.status, 409, "{}", other.text());

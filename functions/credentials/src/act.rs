@@ -59,7 +59,8 @@ pub(crate) async fn create<T, P>(
     let sealed = sealed(plane, tenant, id, keys).await?;
     let change = Asked { id, tenant: tenant.clone(), provider, name, is_default }.create(now);
     let answer = view::Credential::from(&change.credential);
-    let claim = claim(command, id, &answer, now)?;
+    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
+    let claim = command.claim_new(format!("the credential {id}"), Some(stored), now);
     plane.store.write_credential(&change, Some(&sealed), claim.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(answer)))
 }

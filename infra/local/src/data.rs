@@ -86,7 +86,9 @@ impl DataDir {
     pub(crate) fn vault_key(&self, given: Option<&Secret>, ids: &dyn Ids) -> Result<[u8; 32], StartError> {
         let (kept, mark) = (self.root.join("vault.key"), self.root.join("vault.mark"));
         let (own, marked) = (read_if_there(&kept)?, read_if_there(&mark)?);
-        let other = |path: &Path, problem: &str| Err(StartError::OtherKey { path: path.to_owned(), problem: problem.to_owned() });
+        let other = |path: &Path, problem: &str| {
+            Err(StartError::OtherKey { path: path.to_owned(), problem: problem.to_owned() })
+        };
         match (given, own, marked) {
             (Some(_), Some(_), _) => other(&kept, "what is here was sealed with this file's key: unset"),
             (None, _, Some(_)) => other(&mark, "what is here was sealed with a key of yours: set it again as"),

@@ -162,6 +162,7 @@ async fn a_claim_goes_with_its_change() {
         key: SecretHash::of(b"key"),
         request: SecretHash::of(b"request"),
         answer: Some("{}".to_owned()),
+        made: true,
         resource: "it".to_owned(),
         at: world.now(),
     };
