@@ -11,6 +11,7 @@ pub mod gpu;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod launch_log;
 pub mod lifecycle;
 pub mod message;
 pub mod names;
