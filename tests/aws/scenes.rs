@@ -121,10 +121,12 @@ fn a_life() {
     bench.dispatch(A10G);
     let token = bench.provision(&id);
     let agent = bench.enroll(&token);
+    bench.send(Ask::get(format!("/v1/jobs/{id}/logs/stream")).bearer(&key));
     bench.step("AwaitReady", &id, &json!({"token": "ready"})).expect("a token kept");
     agent.sync(&bench, &report("ready"));
     bench.step("Activate", &id, &json!({})).expect("active");
     bench.job(&key, &id);
+    bench.send(Ask::get(format!("/v1/jobs/{id}/logs/stream?follow=true")).bearer(&key));
     let next = "a".repeat(64);
     let mut rotating = report("ready");
     rotating["next_session"] = json!(next);

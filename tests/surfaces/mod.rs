@@ -12,6 +12,7 @@ mod login;
 mod once;
 mod output;
 mod poison;
+mod streams;
 mod submit;
 mod sweep;
 

@@ -20,7 +20,7 @@ use crate::{
     timeline::Entry,
 };
 
-pub use merge::{Batch, Readable, merge};
+pub use merge::{Batch, Readable, merge, tail};
 pub use position::{NotAPosition, Position};
 
 /// A part of a launch, as a launch's readers know it (checklist 000#18).

@@ -16,10 +16,12 @@ pub mod embedded;
 mod error;
 pub mod identities;
 mod items;
+pub mod launches;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
 pub mod plane;
 mod requests;
+pub mod streams;
 pub mod tables;
 mod transaction;
 pub mod workloads;

@@ -29,6 +29,8 @@ pub enum Error {
     TooLarge,
     /// The body is not JSON.
     UnsupportedMediaType,
+    /// More at once than one caller may have; there may be room so many seconds later.
+    TooMany(&'static str, u32),
     /// Not now, but so many seconds later.
     Unavailable(&'static str, u32),
     /// A fault of ours; the text is for the log alone.
@@ -77,6 +79,7 @@ impl Error {
             Self::Gone(_) => StatusCode::GONE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Replayed(_) => StatusCode::OK,
@@ -96,6 +99,7 @@ impl Error {
             Self::Gone(_) => "gone",
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::TooMany(..) => "rate_limited",
             Self::Unavailable(..) => "unavailable",
             Self::Internal(_) => "internal",
             Self::Replayed(_) => "replayed",
@@ -113,6 +117,7 @@ impl Error {
             Self::Unauthenticated(text, _)
             | Self::Forbidden(text)
             | Self::NotFound(text)
+            | Self::TooMany(text, _)
             | Self::Unavailable(text, _) => (*text).to_owned(),
             Self::TooLarge => "The body is larger than 1 MiB".to_owned(),
             Self::UnsupportedMediaType => "Send JSON, with Content-Type: application/json".to_owned(),
@@ -138,7 +143,7 @@ impl IntoResponse for Error {
                 let challenge = if *offered { "Bearer error=\"invalid_token\"" } else { "Bearer" };
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::Unavailable(_, seconds) => {
+            Self::TooMany(_, seconds) | Self::Unavailable(_, seconds) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
             }
             Self::Internal(why) => tracing::error!(error = %why, "request.failed"),

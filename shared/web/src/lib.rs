@@ -11,9 +11,11 @@ pub mod dialect;
 pub mod disk;
 pub mod error;
 pub mod id;
+pub mod launch_log;
 pub mod openapi;
 pub mod query;
 pub mod serve;
+pub mod stream;
 pub mod surface;
 
 pub use act::act;

@@ -59,7 +59,8 @@ impl FromStr for Sample {
     type Err = NotASample;
 
     fn from_str(text: &str) -> Result<Self, NotASample> {
-        let numbers = text.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_no_number| NotASample)?;
+        let numbers =
+            text.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_no_number| NotASample)?;
         numbers.try_into().map(Self).map_err(|_too_few_or_many| NotASample)
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Position, Told};
-use crate::{agent::LogLine, timeline::Entry};
+use super::{Position, Stand, Told};
+use crate::{agent::LogLine, lifecycle::Stage, timeline::Entry};
 
 /// One batch of an agent's log, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,27 @@ pub fn merge(from: &Position, readable: Readable) -> Vec<Told> {
     }
 }
 
+/// The newest `most` of what is to be told, oldest first, and from where to go on. `readable` is the end of both sources, one entry longer
+/// than `most` where there are so many: that one says where the launch stood before. `was_active` says whether it ever was complete.
+#[must_use]
+pub fn tail(readable: Readable, most: usize, was_active: bool) -> (Vec<Told>, Position) {
+    let mut from = Position::default();
+    for batch in &readable.batches {
+        let first = from.logs.entry(batch.attempt).or_insert((batch.sequence, 0));
+        *first = (*first).min((batch.sequence, 0));
+    }
+    // What lies before the first entry is not known, so that this one is told by nobody who has not been told of that.
+    if let Some(before) = readable.entries.first().filter(|entry| entry.version > 1) {
+        let ended = matches!(before.phase.stage(), Stage::Ending | Stage::Over);
+        let begun = if ended && was_active { Stand::ACTIVE } else { Stand::Unknown };
+        (from.version, from.stand) = (before.version, begun.after(before));
+    }
+    let mut told = merge(&from, readable);
+    let place = told.last().map_or(from, |last| last.place.clone());
+    told.drain(..told.len().saturating_sub(most));
+    (told, place)
+}
+
 /// The batches of each attempt that have not been told.
 fn queues(from: &Position, batches: Vec<Batch>) -> BTreeMap<u32, VecDeque<Batch>> {
     let mut logs: BTreeMap<u32, VecDeque<Batch>> = BTreeMap::new();
@@ -90,7 +111,8 @@ fn tell_batch(place: &mut Position, attempt: u32, queue: Option<&mut VecDeque<Ba
     }
     let since = place.logs.keys().next_back().map_or(attempt, |last| last + 1);
     place.logs.extend((since..attempt).map(|between| (between, (1, 0))));
-    let begun = place.logs.get(&attempt).filter(|(sequence, _)| *sequence == batch.sequence).map_or(0, |(_, line)| *line);
+    let begun =
+        place.logs.get(&attempt).filter(|(sequence, _)| *sequence == batch.sequence).map_or(0, |(_, line)| *line);
     let count = batch.lines.len();
     for (number, line) in batch.lines.into_iter().enumerate().skip(begun) {
         let next = if number + 1 == count { (batch.sequence + 1, 0) } else { (batch.sequence, number + 1) };

@@ -137,8 +137,26 @@ fn positions_are_words() {
     }
     let many = (1..=65).map(|attempt| format!(".{attempt}-1-0")).collect::<String>();
     for other in [
-        "", "7", "p1", "7p", "7p101", "7p035", "07p35", "7x", "7ff", "7p35.", "7p35.1", "7p35.1-2", "7p35.1-2-3-4",
-        "7p35.1-2-3.1-2-3", "7p35.2-1-0.1-1-0", "7p35.1-2--3", "-7p1", "7p35 ", "99999999999999999999p1", "7\u{e9}",
+        "",
+        "7",
+        "p1",
+        "7p",
+        "7p101",
+        "7p035",
+        "07p35",
+        "7x",
+        "7ff",
+        "7p35.",
+        "7p35.1",
+        "7p35.1-2",
+        "7p35.1-2-3-4",
+        "7p35.1-2-3.1-2-3",
+        "7p35.2-1-0.1-1-0",
+        "7p35.1-2--3",
+        "-7p1",
+        "7p35 ",
+        "99999999999999999999p1",
+        "7\u{e9}",
         &format!("1p0{many}"),
     ] {
         assert_eq!(other.parse::<Position>(), Err(NotAPosition), "{other}");
@@ -204,7 +222,8 @@ struct Story {
 impl Story {
     fn new(seed: u64, late: bool) -> Self {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut story = Self { random, entries: Vec::new(), batches: Vec::new(), written: Vec::new(), late, lines: 0, over: false };
+        let mut story =
+            Self { random, entries: Vec::new(), batches: Vec::new(), written: Vec::new(), late, lines: 0, over: false };
         story.change();
         story
     }
@@ -265,9 +284,10 @@ impl Story {
         }
         let mut batches = Vec::new();
         for (begin, end) in from.unread() {
-            let there = self.batches.iter().filter(|batch| {
-                (batch.attempt, batch.sequence) >= begin && end.is_none_or(|end| batch.attempt < end)
-            });
+            let there = self
+                .batches
+                .iter()
+                .filter(|batch| (batch.attempt, batch.sequence) >= begin && end.is_none_or(|end| batch.attempt < end));
             batches.extend(there.cloned());
         }
         batches.sort_by_key(|batch| (batch.attempt, batch.sequence));
