@@ -23,7 +23,7 @@ fn endpoint(job: &Workload) -> Option<String> {
 ///
 /// Events are `log` (`timestamp`, `level`, `message`, `phase`, `progress`), `status` (`phase`, `progress`, `message`, and
 /// `estimated_seconds_left` where it can be said), `done` (`status`, `endpoint`, `message`), with which the stream is over, and `error`
-/// (`message`). Each has an `id`: a stream that ends without `done`, as each does after ten minutes, goes on with `Last-Event-ID`, and leaves
+/// (`message`). Each has an `id`: a stream that ends without `done`, as each does after two minutes, goes on with `Last-Event-ID`, and leaves
 /// nothing out and repeats nothing. Without `follow` it tells what is there and is done.
 #[utoipa::path(get, path = "/v1/jobs/{job_id}/logs/stream", tag = "jobs", security(("user_key" = [])),
     params(("job_id" = String, Path, format = Uuid, description = "The job."), StreamQuery,

@@ -29,8 +29,9 @@ pub struct Policy {
     #[serde(default = "ten")]
     pub streams_per_tenant: u32,
     /// How long a stream of events may last, in seconds (1 to 600). It ends by itself then, and its reader comes back. API Gateway cuts a
-    /// stream after 15 minutes, and our own functions end a little after ten.
-    #[serde(default = "ten_minutes")]
+    /// stream after 15 minutes, and our own functions end a little after ten; but a function goes on, and keeps its tenant's place, when its
+    /// reader is long gone, and a key that was revoked is asked for only when a reader comes back.
+    #[serde(default = "two_minutes")]
     pub longest_stream_seconds: u32,
 }
 
@@ -38,8 +39,8 @@ const fn ten() -> u32 {
     10
 }
 
-const fn ten_minutes() -> u32 {
-    600
+const fn two_minutes() -> u32 {
+    120
 }
 
 impl Default for Policy {
@@ -54,7 +55,7 @@ impl Default for Policy {
             users_per_job: 20,
             key_ttl_hours: 2,
             streams_per_tenant: ten(),
-            longest_stream_seconds: ten_minutes(),
+            longest_stream_seconds: two_minutes(),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn launches(&self, pool: &PoolId, kind: &str) -> Result<Vec<Sample>, StoreError> {
+    pub async fn past_launches(&self, pool: &PoolId, kind: &str) -> Result<Vec<Sample>, StoreError> {
         let Some(item) = self.get_row(Table::Capacity, (&launches_pk(pool), kind)).await? else {
             return Ok(Vec::new());
         };

@@ -175,11 +175,11 @@ impl<S: Source> Stream<S> {
                 }
                 return None;
             }
-            if self.ask(now).await {
-                continue;
-            }
             if now.since(self.spoke) >= HEARTBEAT {
                 self.waiting.push_back(Bytes::from_static(b": ping\n\n"));
+                continue;
+            }
+            if self.ask(now).await {
                 continue;
             }
             let rest = self.until.since(now).min(self.spoke.plus(HEARTBEAT).since(now));

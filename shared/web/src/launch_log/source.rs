@@ -107,7 +107,7 @@ impl Launch {
         if self.usual.is_none() {
             let kind = estimate::kind(&self.held);
             // Nothing is said where nothing can be read.
-            let launches = self.plane.store.launches(self.held.pool(), kind).await.unwrap_or_default();
+            let launches = self.plane.store.past_launches(self.held.pool(), kind).await.unwrap_or_default();
             self.usual = Some(estimate::Usual::of(&launches));
         }
         self.usual.flatten()?.left(state, now.since(since))
