@@ -102,7 +102,8 @@ fn workers() -> Vec<Function> {
         worker("DiskOrphans", "disk-worker", seldom),
         worker("Sweeper", "sweeper", each_minute.clone()),
         worker("Orphans", "sweeper", each_minute.clone()),
-        worker("Nodes", "sweeper", each_minute),
+        worker("Nodes", "sweeper", each_minute.clone()),
+        worker("Tenants", "sweeper", each_minute),
     ];
     workers.extend(launcher::FUNCTIONS.map(|(function, _)| worker(function, "launcher", Trigger::Step)));
     workers

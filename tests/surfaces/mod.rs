@@ -15,6 +15,7 @@ mod poison;
 mod streams;
 mod submit;
 mod sweep;
+mod tenants;
 
 use serde_json::Value;
 

@@ -7,7 +7,6 @@ use http::HeaderMap;
 use web::{
     Checked, DetailRefusals, Error, Id, Member, Plane, act,
     launch_log::{self, Shown, StreamQuery},
-    openapi::Detail,
 };
 
 /// How jobs are shown.
@@ -29,7 +28,6 @@ fn endpoint(job: &Workload) -> Option<String> {
     params(("job_id" = String, Path, format = Uuid, description = "The job."), StreamQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event.")),
     responses((status = 200, description = "The launch, as it happens.", content_type = "text/event-stream", body = String),
-        (status = 429, description = "The tenant follows as many streams as it may; come again after `Retry-After` seconds.", body = Detail),
         DetailRefusals))]
 pub(crate) async fn stream_job_logs(
     State(plane): State<Plane>,

@@ -53,6 +53,7 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         jobs::surface(),
         disks::surface(),
         cluster::surface(),
+        tenants::surface(),
         agent_api::surface(),
     ]
 }

@@ -17,12 +17,14 @@ mod error;
 pub mod identities;
 mod items;
 pub mod launches;
+mod leaving;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
 pub mod plane;
 mod requests;
 pub mod streams;
 pub mod tables;
+pub mod tenants;
 mod transaction;
 pub mod workloads;
 
