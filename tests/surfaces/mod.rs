@@ -4,6 +4,7 @@ mod actions;
 mod bad_input;
 mod cluster;
 mod contention;
+mod credentials;
 mod disks;
 mod front;
 mod jobs;

@@ -79,6 +79,7 @@ impl From<StoreError> for StepError {
             }
             StoreError::TooManyJobs
             | StoreError::TooManyDisks
+            | StoreError::TooManyCredentials
             | StoreError::NameTaken
             | StoreError::Claimed(_)
             | StoreError::ClaimedOtherwise

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod credential;
 pub mod disk;
 pub mod gpu;
 pub mod identity;
@@ -26,6 +27,7 @@ pub mod timeline;
 pub mod usage;
 pub mod workload;
 
+pub use credential::{Credential, CredentialId};
 pub use disk::Disk;
 pub use ids::{
     DiskId, InstanceId, KeyId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId,

@@ -10,6 +10,7 @@
 //! - a transaction carries a write id, so that a repetition after a lost answer finds its own work and says so.
 
 pub mod capacity;
+pub mod credentials;
 pub mod disks;
 #[cfg(feature = "embedded")]
 pub mod embedded;
