@@ -11,6 +11,7 @@ use domain::{
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    idle::{self, Doing, Idle},
     logs::cut,
     plane::{Backoff, CallError, Plane},
 };
@@ -36,6 +37,12 @@ pub(crate) struct Seen {
     pub(crate) frozen: Option<u64>,
     notes: Vec<Note>,
     noted: u64,
+    /// How far within the phase has been told.
+    percent: u8,
+    /// For how long nothing has happened beside the user's code, and at the GPUs where the outer copy watches some.
+    inside: Idle,
+    gpus: Option<Idle>,
+    ready: Option<Timestamp>,
 }
 
 impl Default for Seen {
@@ -48,6 +55,11 @@ impl Default for Seen {
             frozen: None,
             notes: Vec::new(),
             noted: 0,
+            percent: 0,
+            // Until the inner copy says something else.
+            inside: Idle::Unknown,
+            gpus: None,
+            ready: None,
         }
     }
 }
@@ -55,14 +67,47 @@ impl Default for Seen {
 impl Seen {
     /// Adds a fact for the timeline.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
-        let mut text = text.into();
-        cut(&mut text, LONGEST_NOTE);
-        self.noted += 1;
-        self.notes.push(Note { number: self.noted, text, percent: None });
+        self.note_at(text.into(), None);
     }
 
-    /// What is said now.
-    pub(crate) fn report(&self) -> Report {
+    /// Adds a fact for the timeline that is so many percent through the present phase; never fewer than were told of it before.
+    pub(crate) fn note_at(&mut self, mut text: String, percent: Option<u8>) {
+        cut(&mut text, LONGEST_NOTE);
+        self.noted += 1;
+        let percent = percent.map(|percent| percent.clamp(self.percent, 100));
+        self.percent = percent.unwrap_or(self.percent);
+        self.notes.push(Note { number: self.noted, text, percent });
+    }
+
+    /// The launch has come so far at `now`; it never goes back.
+    pub(crate) fn enter(&mut self, progress: Progress, now: Timestamp) {
+        if progress <= self.progress {
+            return;
+        }
+        self.progress = progress;
+        self.percent = 0;
+        // A report is of one phase: what was not told in its own is told without how far that was.
+        self.notes.iter_mut().for_each(|note| note.percent = None);
+        if progress == Progress::Ready {
+            self.ready = Some(now);
+        }
+    }
+
+    /// Whether something goes on beside the user's code. It answers false: that alone is no reason to report.
+    pub(crate) fn inside_is(&mut self, doing: Doing, now: Timestamp) -> bool {
+        self.inside = self.inside.after(doing, now);
+        false
+    }
+
+    /// The same of the GPUs.
+    pub(crate) fn gpus_are(&mut self, doing: Doing, now: Timestamp) -> bool {
+        self.gpus = Some(self.gpus.unwrap_or(Idle::Unknown).after(doing, now));
+        false
+    }
+
+    /// What is said at `now`.
+    pub(crate) fn report(&self, now: Timestamp) -> Report {
+        let places: Vec<Idle> = std::iter::once(self.inside).chain(self.gpus).collect();
         Report {
             applied: self.applied,
             progress: self.progress,
@@ -70,7 +115,7 @@ impl Seen {
             jupyter: self.jupyter.clone(),
             notes: self.notes.iter().take(MOST_NOTES).cloned().collect(),
             frozen: self.frozen,
-            idle_seconds: None,
+            idle_seconds: idle::seconds(&places, self.ready, now),
             next_session: None,
         }
     }
@@ -117,7 +162,7 @@ impl Syncing {
                 // While the control plane is away, changes wait for the next attempt: they must not make more of them.
                 changed = changes.changed(), if !failing => if changed.is_err() { return },
             }
-            let mut report = changes.borrow_and_update().report();
+            let mut report = changes.borrow_and_update().report(self.clock.now());
             if next.is_none() && rotation_due(rotated, self.clock.now()) {
                 next = Some(mint(KeyKind::Session, &self.ids.random()));
             }
@@ -217,7 +262,7 @@ mod tests {
             seen.note(number.to_string());
         }
         for (first, notes, more) in [(1, MOST_NOTES, true), (21, MOST_NOTES, true), (41, 1, false)] {
-            let report = seen.report();
+            let report = seen.report(Timestamp::from_millis(0));
             assert_eq!((report.notes[0].number, report.notes.len()), (first, notes));
             assert_eq!(seen.heard(&report), more);
         }
@@ -227,14 +272,47 @@ mod tests {
     fn notes_stay_until_a_report_with_them_was_answered() {
         let mut seen = Seen::default();
         seen.note("one");
-        let first = seen.report();
+        let first = seen.report(Timestamp::from_millis(0));
         seen.note("é".repeat(300));
         seen.heard(&first);
-        let second = seen.report();
+        let second = seen.report(Timestamp::from_millis(0));
         assert_eq!(second.notes.iter().map(|note| note.number).collect::<Vec<_>>(), [2]);
         assert_eq!(second.notes[0].text.len(), 500);
         seen.heard(&second);
-        assert_eq!(seen.report().notes, []);
+        assert_eq!(seen.report(Timestamp::from_millis(0)).notes, []);
         seen.heard(&first);
+    }
+
+    #[test]
+    fn percents_are_of_the_phase_that_a_report_is_of_and_never_fall() {
+        let now = Timestamp::from_millis(0);
+        let mut seen = Seen::default();
+        let percents = |seen: &Seen| seen.report(now).notes.iter().map(|note| note.percent).collect::<Vec<_>>();
+        for percent in [Some(10), None, Some(5), Some(200)] {
+            seen.note_at("a step".into(), percent);
+        }
+        assert_eq!(percents(&seen), [Some(10), None, Some(10), Some(100)]);
+        seen.enter(Progress::ModelLoading, now);
+        seen.note_at("another".into(), Some(20));
+        assert_eq!(percents(&seen), [None, None, None, None, Some(20)]);
+        seen.enter(Progress::Installing, now);
+        assert_eq!((seen.progress, percents(&seen).last()), (Progress::ModelLoading, Some(&Some(20))));
+    }
+
+    #[test]
+    fn a_report_says_for_how_long_nothing_happened() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        let mut seen = Seen::default();
+        let idle = |seen: &Seen, now: i64| seen.report(at(now)).idle_seconds;
+        seen.inside_is(Doing::Nothing, at(1));
+        assert_eq!(idle(&seen, 50), Some(0), "it is being launched");
+        seen.enter(Progress::Ready, at(50));
+        assert_eq!(idle(&seen, 60), Some(10));
+        seen.gpus_are(Doing::Unknown, at(60));
+        assert_eq!(idle(&seen, 61), None, "its GPUs cannot be seen");
+        seen.gpus_are(Doing::Something, at(62));
+        assert_eq!(idle(&seen, 63), Some(0));
+        seen.gpus_are(Doing::Nothing, at(64));
+        assert_eq!(idle(&seen, 70), Some(6));
     }
 }

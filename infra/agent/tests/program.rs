@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod models;
 mod stage;
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};

@@ -39,6 +39,7 @@ fn words_with(engine: Engine, boot: &Boot, disk: Option<PathBuf>) -> Vec<String>
         run: "/var/lib/slipway/work/run".into(),
         home: "/var/lib/slipway/work/home".into(),
         disk,
+        weights: None,
         shared_memory_kib: 4096,
     };
     engine.run(&layout).into_iter().map(|word| word.into_string().unwrap()).collect()
