@@ -20,6 +20,7 @@
 
 mod boot;
 mod cli;
+mod coming;
 mod deadlines;
 mod disk;
 mod endpoint;

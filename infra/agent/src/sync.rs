@@ -1,6 +1,6 @@
 //! The loop that reports and hears what should be true.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use cloud::{Clock, Ids};
 use domain::{
@@ -30,14 +30,16 @@ const LONGEST_NOTE: usize = 500;
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) applied: u64,
-    pub(crate) progress: Progress,
     pub(crate) main: MainProcess,
     pub(crate) jupyter: JupyterState,
     /// The freeze that the disk holds still for.
     pub(crate) frozen: Option<u64>,
-    notes: Vec<Note>,
+    /// The phases that have been entered and not been reported yet, after the one that was reported last.
+    phases: VecDeque<Progress>,
+    /// The facts that have not been told yet, each with its phase.
+    notes: Vec<(Progress, Note)>,
     noted: u64,
-    /// How far within the phase has been told.
+    /// How far within the last phase has been noted.
     percent: u8,
     /// For how long nothing has happened beside the user's code, and at the GPUs where the outer copy watches some.
     inside: Idle,
@@ -49,10 +51,10 @@ impl Default for Seen {
     fn default() -> Self {
         Self {
             applied: 0,
-            progress: Progress::Installing,
             main: MainProcess::Absent,
             jupyter: JupyterState::Off,
             frozen: None,
+            phases: VecDeque::from([Progress::Installing]),
             notes: Vec::new(),
             noted: 0,
             percent: 0,
@@ -76,21 +78,29 @@ impl Seen {
         self.noted += 1;
         let percent = percent.map(|percent| percent.clamp(self.percent, 100));
         self.percent = percent.unwrap_or(self.percent);
-        self.notes.push(Note { number: self.noted, text, percent });
+        self.notes.push((self.entered(), Note { number: self.noted, text, percent }));
     }
 
     /// The launch has come so far at `now`; it never goes back.
     pub(crate) fn enter(&mut self, progress: Progress, now: Timestamp) {
-        if progress <= self.progress {
+        if progress <= self.entered() {
             return;
         }
-        self.progress = progress;
+        self.phases.push_back(progress);
         self.percent = 0;
-        // A report is of one phase: what was not told in its own is told without how far that was.
-        self.notes.iter_mut().for_each(|note| note.percent = None);
         if progress == Progress::Ready {
             self.ready = Some(now);
         }
+    }
+
+    /// The phase that was entered last.
+    fn entered(&self) -> Progress {
+        self.phases.back().copied().unwrap_or(Progress::Installing)
+    }
+
+    /// The phase that is reported now: none is left out, however short it was.
+    fn reported(&self) -> Progress {
+        self.phases.front().copied().unwrap_or(Progress::Installing)
     }
 
     /// Whether something goes on beside the user's code. It answers false: that alone is no reason to report.
@@ -110,20 +120,31 @@ impl Seen {
         let places: Vec<Idle> = std::iter::once(self.inside).chain(self.gpus).collect();
         Report {
             applied: self.applied,
-            progress: self.progress,
+            progress: self.reported(),
             main: self.main,
             jupyter: self.jupyter.clone(),
-            notes: self.notes.iter().take(MOST_NOTES).cloned().collect(),
+            notes: self.of(self.reported()).take(MOST_NOTES).cloned().collect(),
             frozen: self.frozen,
             idle_seconds: idle::seconds(&places, self.ready, now),
             next_session: None,
         }
     }
 
-    /// The report was answered: its notes need not be said again. Answers whether there are more.
+    /// What has not been told yet of this phase.
+    fn of(&self, phase: Progress) -> impl Iterator<Item = &Note> {
+        self.notes.iter().filter(move |(of, _note)| *of == phase).map(|(_of, note)| note)
+    }
+
+    /// The report was answered: its notes need not be said again, and its phase is over when there are none left of it and another has been
+    /// entered. Answers whether there is more to say.
     pub(crate) fn heard(&mut self, report: &Report) -> bool {
         if let Some(last) = report.notes.last() {
-            self.notes.retain(|note| note.number > last.number);
+            self.notes.retain(|(_phase, note)| note.number > last.number);
+        }
+        let phase = self.reported();
+        if report.progress == phase && self.phases.len() > 1 && self.of(phase).next().is_none() {
+            self.phases.pop_front();
+            return true;
         }
         !self.notes.is_empty()
     }
@@ -284,19 +305,42 @@ mod tests {
     }
 
     #[test]
-    fn percents_are_of_the_phase_that_a_report_is_of_and_never_fall() {
+    fn every_phase_is_reported_with_what_is_of_it() {
         let now = Timestamp::from_millis(0);
         let mut seen = Seen::default();
-        let percents = |seen: &Seen| seen.report(now).notes.iter().map(|note| note.percent).collect::<Vec<_>>();
         for percent in [Some(10), None, Some(5), Some(200)] {
             seen.note_at("a step".into(), percent);
         }
-        assert_eq!(percents(&seen), [Some(10), None, Some(10), Some(100)]);
         seen.enter(Progress::ModelLoading, now);
-        seen.note_at("another".into(), Some(20));
-        assert_eq!(percents(&seen), [None, None, None, None, Some(20)]);
         seen.enter(Progress::Installing, now);
-        assert_eq!((seen.progress, percents(&seen).last()), (Progress::ModelLoading, Some(&Some(20))));
+        seen.note_at("another".into(), Some(20));
+        seen.enter(Progress::HealthCheck, now);
+        seen.enter(Progress::Ready, now);
+        for (progress, percents, more) in [
+            (Progress::Installing, vec![Some(10), None, Some(10), Some(100)], true),
+            (Progress::ModelLoading, vec![Some(20)], true),
+            (Progress::HealthCheck, vec![], true),
+            (Progress::Ready, vec![], false),
+            (Progress::Ready, vec![], false),
+        ] {
+            let report = seen.report(now);
+            let found: Vec<Option<u8>> = report.notes.iter().map(|note| note.percent).collect();
+            assert_eq!((report.progress, found), (progress, percents));
+            assert_eq!(seen.heard(&report), more, "{progress:?}");
+        }
+    }
+
+    #[test]
+    fn a_phase_stays_until_all_of_it_is_told() {
+        let now = Timestamp::from_millis(0);
+        let mut seen = Seen::default();
+        let early = seen.report(now);
+        seen.note("while that was on its way");
+        seen.enter(Progress::Ready, now);
+        assert!(seen.heard(&early));
+        let late = seen.report(now);
+        assert_eq!((late.progress, late.notes.len()), (Progress::Installing, 1));
+        assert!(seen.heard(&late) && seen.report(now).progress == Progress::Ready);
     }
 
     #[test]

@@ -15,7 +15,7 @@ fn boot(gpus: Vec<u32>, image: &str) -> Boot {
         listen: "0.0.0.0".into(),
         ssh_port: 22_022,
         jupyter_port: 8_888,
-        model_port: None,
+        model_port: Some(8_000),
         model_server: None,
         work_dir: "/var/lib/slipway/work".into(),
         host_key: "/var/lib/slipway/host_key".into(),
@@ -72,6 +72,7 @@ fn a_container_is_started_with_these_words() {
             ("--network", "bridge"),
             ("--publish", "0.0.0.0:22022:22022/tcp"),
             ("--publish", "127.0.0.1:8888:8888/tcp"),
+            ("--publish", "0.0.0.0:8000:8000/tcp"),
             ("--security-opt", "no-new-privileges"),
             ("--cap-drop", "ALL"),
         ];

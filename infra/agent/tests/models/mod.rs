@@ -9,7 +9,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, Told};
+use crate::stage::{self, Stage, Told};
 
 const NAME: &str = "meta-llama/Llama-3.1-8B-Instruct";
 /// The script, where it is seen in every sandbox.
@@ -64,16 +64,41 @@ fn process(stage: &Stage) -> Option<i32> {
 }
 
 #[tokio::test]
-async fn a_model_is_loaded_reached_and_served_again_when_its_server_dies() {
+async fn a_model_is_loaded_and_reached_in_every_room() {
+    let mut rooms = vec![(Room::Sandbox, "process-group"), (Room::Container, ""), (Room::Pod, "")];
+    if stage::has_bubblewrap() {
+        rooms.push((Room::Sandbox, "bubblewrap"));
+    }
+    for (room, sandbox) in rooms {
+        let mut stage = Stage::serving(room, serve(), server(&[])).await;
+        let (boot, socket) = (stage.boot(), stage.socket());
+        if room == Room::Pod {
+            stage.start("inner", &["inner", "--socket", &socket], &[]);
+            stage.start("outer", &["outer", "--boot", &boot, "--socket", &socket], &[]);
+        } else {
+            stage.start("outer", &["outer", "--boot", &boot], &[("SLIPWAY_SANDBOX", sandbox)]);
+        }
+        stage.until("it is ready", |told| told.progress() == Some(Progress::Ready)).await;
+        assert_eq!(stage.told().main(), Some(MainProcess::Running), "{room:?}");
+        let phases = phases(&stage);
+        let order: Vec<Progress> = phases.iter().map(|(progress, _percents)| *progress).collect();
+        assert_eq!(order, [Progress::Installing, Progress::ModelLoading, Progress::HealthCheck, Progress::Ready]);
+        let loaded = &phases[1].1;
+        assert!(loaded.len() > 1 && loaded.is_sorted(), "{phases:?}");
+        assert_eq!(asked(&stage).await["model"], NAME, "{room:?}");
+        let run = stage.asked("docker").into_iter().find(|words| words[0] == "run").unwrap_or_default();
+        let published = format!("127.0.0.1:{0}:{0}/tcp", stage.endpoint().rsplit(':').next().unwrap());
+        assert_eq!(run.contains(&published), room == Room::Container, "{run:?}");
+        stage.stop();
+        assert!(stage.ended("outer").await.success(), "{room:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_idle_until_it_is_asked_and_served_again_when_its_server_dies() {
     let mut stage = Stage::serving(Room::Sandbox, serve(), server(&[])).await;
     stage.start("outer", &["outer", "--boot", &stage.boot()], &[("SLIPWAY_SANDBOX", "process-group")]);
     stage.until("it is ready", |told| told.progress() == Some(Progress::Ready)).await;
-    assert_eq!(stage.told().main(), Some(MainProcess::Running));
-    let phases = phases(&stage);
-    let order: Vec<Progress> = phases.iter().map(|(progress, _percents)| *progress).collect();
-    assert!(order.is_sorted() && order.contains(&Progress::ModelLoading), "{order:?}");
-    let loaded = phases.iter().find(|(progress, _percents)| *progress == Progress::ModelLoading).unwrap();
-    assert!(loaded.1.len() > 1 && loaded.1.is_sorted(), "{phases:?}");
 
     stage.until("nothing happens", |told| told.idle_seconds() >= Some(2)).await;
     let answer = asked(&stage).await;

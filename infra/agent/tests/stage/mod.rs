@@ -211,6 +211,12 @@ impl Stage {
     }
 }
 
+/// Whether bubblewrap can make a sandbox on this machine.
+pub(crate) fn has_bubblewrap() -> bool {
+    let tried = std::process::Command::new("bwrap").args(["--ro-bind", "/", "/", "--unshare-user", "true"]).status();
+    tried.is_ok_and(|status| status.success())
+}
+
 /// A process's arguments, its environment, and each part of its memory that can be read.
 fn everything_of(id: i32) -> Vec<Vec<u8>> {
     let mut all =
