@@ -176,7 +176,7 @@ impl Server {
             let text = format!("Loads the model: {percent} %.");
             self.news(ModelNews::Note { text, percent: Some(percent) }).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn checked(serve: &Serve) -> Result<(), String> {
 /// The server's arguments, for a model that was [`checked`].
 pub(super) fn arguments(model: &Model, port: u16) -> Vec<String> {
     let Serve { served_name, source, context_length, gpus } = &model.serve;
-    let words = match &model.server {
+    match &model.server {
         ModelServer::Vllm => vec![
             "serve",
             source,
@@ -75,8 +75,7 @@ pub(super) fn arguments(model: &Model, port: u16) -> Vec<String> {
             ];
             argv.iter().skip(1).map(|word| filled(word, &values)).collect()
         }
-    };
-    words
+    }
 }
 
 /// `word` with each placeholder replaced by its value. A value is data: what looks like a placeholder in it stays as it is.
