@@ -11,6 +11,7 @@ fn the_last_words_are_those_of_the_end() {
         (vec!["one", "", " two "], "one two".to_owned()),
         (vec!["first", &long, "last"], format!("first {long} last")),
         (vec![&*long, &long], format!("{} {long}", "x".repeat(49))),
+        (vec![&*format!("start{long}{long}end")], format!("{}end", "x".repeat(197))),
         (vec!["é", &"é".repeat(200)], "é".repeat(100)),
     ] {
         let lines: Vec<String> = lines.into_iter().map(str::to_owned).collect();
