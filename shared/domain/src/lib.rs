@@ -13,6 +13,7 @@ pub mod ids;
 pub mod job;
 pub mod lifecycle;
 pub mod message;
+pub mod model;
 pub mod names;
 pub mod placement;
 pub mod policy;
