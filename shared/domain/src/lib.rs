@@ -15,6 +15,7 @@ pub mod lifecycle;
 pub mod message;
 pub mod model;
 pub mod names;
+pub mod offer;
 pub mod placement;
 pub mod policy;
 pub mod refusal;
