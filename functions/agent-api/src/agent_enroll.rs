@@ -45,7 +45,7 @@ pub(crate) async fn agent_enroll(
     launch_goes_on(&plane, &workload, Awaited::Boot).await?;
     let Particulars { command, env } = particulars(&plane, &workload).await?;
     let env = env.into_iter().map(|(name, value)| (String::from(name), value)).collect();
-    Ok(Json(Enrolled { command, env, synced: synced(&plane, &workload, 0).await? }))
+    Ok(Json(Enrolled { command, serve: None, env, synced: synced(&plane, &workload, 0).await? }))
 }
 
 /// Begins the session, unless it has begun: and again if the launcher wrote at the same moment what the fleet had made.

@@ -58,7 +58,7 @@ impl Seen {
         let mut text = text.into();
         cut(&mut text, LONGEST_NOTE);
         self.noted += 1;
-        self.notes.push(Note { number: self.noted, text });
+        self.notes.push(Note { number: self.noted, text, percent: None });
     }
 
     /// What is said now.
@@ -70,6 +70,7 @@ impl Seen {
             jupyter: self.jupyter.clone(),
             notes: self.notes.iter().take(MOST_NOTES).cloned().collect(),
             frozen: self.frozen,
+            idle_seconds: None,
             next_session: None,
         }
     }

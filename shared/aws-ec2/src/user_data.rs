@@ -50,6 +50,8 @@ fn boot(order: &Order, settings: &Settings) -> Boot {
         listen: "0.0.0.0".to_owned(),
         ssh_port: SSH_PORT,
         jupyter_port: JUPYTER_PORT,
+        model_port: None,
+        model_server: None,
         work_dir: "/var/lib/slipway/work".to_owned(),
         host_key: "/var/lib/slipway/host_key".to_owned(),
         // A container sees nothing of the machine but what is mounted into it.

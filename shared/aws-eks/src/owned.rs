@@ -38,6 +38,8 @@ pub(crate) fn boot(settings: &Settings, order: &Order) -> Boot {
         listen: "0.0.0.0".to_owned(),
         ssh_port: SSH_PORT,
         jupyter_port: JUPYTER_PORT,
+        model_port: None,
+        model_server: None,
         work_dir: RUN.to_owned(),
         host_key: format!("{RUN}/host_key"),
         // The containers share no folder but the one with the socket.

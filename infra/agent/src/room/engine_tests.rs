@@ -15,6 +15,8 @@ fn boot(gpus: Vec<u32>, image: &str) -> Boot {
         listen: "0.0.0.0".into(),
         ssh_port: 22_022,
         jupyter_port: 8_888,
+        model_port: None,
+        model_server: None,
         work_dir: "/var/lib/slipway/work".into(),
         host_key: "/var/lib/slipway/host_key".into(),
         hidden: Vec::new(),

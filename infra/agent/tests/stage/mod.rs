@@ -73,6 +73,8 @@ impl Stage {
             listen: "127.0.0.1".into(),
             ssh_port: free_port().await,
             jupyter_port: free_port().await,
+            model_port: None,
+            model_server: None,
             work_dir: path("work"),
             host_key: path("host_key"),
             hidden: Vec::new(),

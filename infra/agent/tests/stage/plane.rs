@@ -145,7 +145,12 @@ impl Wishes {
         let body = match name {
             "enroll" => {
                 let env = BTreeMap::from([("TOLD".to_owned(), Secret::new("a secret of the user's"))]);
-                serde_json::to_string(&Enrolled { command: Some(Secret::new(self.command.clone())), env, synced })
+                serde_json::to_string(&Enrolled {
+                    command: Some(Secret::new(self.command.clone())),
+                    serve: None,
+                    env,
+                    synced,
+                })
             }
             "sync" => serde_json::to_string(&synced),
             _ => Ok("{}".to_owned()),

@@ -47,6 +47,7 @@ fn report(progress: Progress) -> Report {
         jupyter: JupyterState::Off,
         notes: vec![],
         frozen: None,
+        idle_seconds: None,
         next_session: None,
     }
 }
@@ -209,7 +210,7 @@ fn reports_only_move_forward() {
     assert!(checking.report(&report(Progress::Ready), after(60)).ready);
     // A fast agent skips phases, and a note is taken once.
     let enrolled = in_state(State::InstanceReady, 4);
-    let note = |number| Note { number, text: "a fact".to_owned() };
+    let note = |number| Note { number, text: "a fact".to_owned(), percent: None };
     let reported = enrolled.report(&Report { notes: vec![note(1), note(2)], ..report(Progress::Ready) }, after(60));
     let kinds = reported.changes.iter().map(|change| change.entry.kind.as_str()).collect::<Vec<_>>();
     assert_eq!((kinds, reported.ready), (vec!["note", "note", "health_check"], true));
