@@ -71,6 +71,16 @@ pub const SECOND_TRY: Duration = Duration::from_secs(5);
 /// An active workload is looked at this often even when nothing is due, in case that what it runs on went away and nobody said so.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
+/// An open-ended workload whose agent was not heard for so long is looked at once more, and then ended (design.md, section 4).
+pub const SILENCE: Duration = Duration::from_secs(3600);
+
+/// That the agent of an open-ended workload was heard is written down this often at most: no more than one look of the sweep, so that
+/// nobody is ended who was silent for less than [`SILENCE`].
+pub const HEARD_AGAIN: Duration = LOOK_AGAIN;
+
+/// A node may be left alone for so many minutes at least and at most before it ends by itself.
+pub const IDLE_MINUTES: std::ops::RangeInclusive<u32> = 1..=7 * 24 * 60;
+
 /// Two hosts' clocks may be this far apart: a job that leaves so shortly before its end has come to its end.
 pub const CLOCKS_APART: Duration = Duration::from_secs(15);
 
