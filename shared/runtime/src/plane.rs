@@ -4,6 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
 use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, SystemClock, Volumes};
+use domain::names::RegionName;
 use store::{Plane, Settings, Store};
 
 use crate::{Config, StartError};
@@ -53,6 +54,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         version: env!("CARGO_PKG_VERSION"),
         policy: config.policy.clone(),
         pools: config.pools.clone(),
+        region: RegionName::parse(&config.aws.region).ok(),
         secrets: Arc::new(ServiceSecrets::new(sdk.secretsmanager(), (&*config.secret, &*config.origin_secret), clock)),
         sync_ms: SYNC_MS,
     };

@@ -11,6 +11,7 @@ use cloud::{SealContext, TaskToken};
 use domain::{
     Secret, TenantId, Timestamp, UserName, Workload, WorkloadId,
     job::People,
+    lifecycle::State,
     message::Message,
     policy,
     timeline::{Entry, Outbox},
@@ -311,6 +312,20 @@ impl Store {
         let values = [("#version", text("version")), (":due", millis(due)), (":seen", number(workload.version))];
         let same = Some("#version = :seen");
         self.update_row(Table::Workloads, (&pk, WORKLOAD), "SET due_at = :due", same, &values).await.map(drop)
+    }
+
+    /// Writes down that the agent of an active workload was heard, without a new version: a change that is decided at the same moment may
+    /// put the time back again, and the agent's next call brings it.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn heard(&self, workload: &Workload, now: Timestamp) -> Result<(), StoreError> {
+        let pk = partition(&workload.tenant, workload.id);
+        let names = [("#state", text("state")), ("#attempt", text("attempt"))];
+        let seen = [(":active", text(State::Active.name())), (":attempt", number(workload.attempt))];
+        let values = [&names[..], &seen, &[(":now", text(now.to_string()))]].concat();
+        let same = Some("#state = :active AND #attempt = :attempt");
+        self.update_row(Table::Workloads, (&pk, WORKLOAD), "SET heard_at = :now", same, &values).await.map(drop)
     }
 
     /// The messages of an outbox that have not been marked as sent.

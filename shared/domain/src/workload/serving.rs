@@ -1,0 +1,111 @@
+//! What is decided about workloads that serve a model, and about those without an end.
+
+use std::time::Duration;
+
+use super::{
+    Change, Ending, Workload,
+    decisions::{AGENT, PLANE},
+};
+use crate::{
+    Refusal, Timestamp,
+    lifecycle::{Cause, Stage, State, Step},
+    policy,
+};
+
+impl Workload {
+    /// For how many minutes nobody may use it before it ends by itself.
+    fn idle_minutes(&self) -> Option<u32> {
+        self.spec.serve.as_ref()?.idle_minutes
+    }
+
+    /// Completes the launch of what has no end.
+    pub(super) fn activate_open_ended(&self, now: Timestamp) -> Result<Change, Refusal> {
+        let message = match self.idle_minutes() {
+            Some(minutes) => format!("Active until it is ended, or nobody has used it for {minutes} minutes"),
+            None => "Active until it is ended".to_owned(),
+        };
+        self.stepped(Step::Activate, "active", message, PLANE, now, |next| next.heard_at = Some(now))
+    }
+
+    /// Ends it when nobody has used it for as long as it allows. That is judged of an active one alone, and nothing that was before it was
+    /// active counts: while a model is loaded nobody can use it.
+    pub(super) fn idle_reported(&self, idle_seconds: Option<u64>, now: Timestamp) -> Option<Change> {
+        let (minutes, seconds) = (self.idle_minutes()?, idle_seconds?);
+        if self.state != State::Active {
+            return None;
+        }
+        let allowed = Duration::from_secs(u64::from(minutes) * 60);
+        if Duration::from_secs(seconds).min(now.since(self.since)) < allowed {
+            return None;
+        }
+        let reason = format!("idle for {minutes} minutes");
+        let ending = Ending {
+            cause: Cause::Idle,
+            reason: Some(reason.clone()),
+            kill_at: now.plus(policy::SHORT_GRACE),
+            left_at: None,
+        };
+        let message = format!("Ended: {reason}");
+        self.stepped(Step::Drain, "idle", message, AGENT, now, |next| next.ending = Some(ending)).ok()
+    }
+
+    /// Ends it without any grace, also where it is ending already: nothing of it may finish by itself. Its GPUs are free no sooner than the
+    /// fleet says that nothing of it runs any more (invariant I4).
+    ///
+    /// # Errors
+    /// When it is over.
+    pub fn purge(&self, by: &str, now: Timestamp) -> Result<Change, Refusal> {
+        let mut change = match self.state.stage() {
+            Stage::Ending => {
+                self.changed("purged", format!("What is left of it is ended at once by {by}"), by, now, |_| {})
+            }
+            Stage::Waiting | Stage::Launching | Stage::Running | Stage::Over => self.cancel(by, now)?,
+        };
+        if let Some(ending) = &mut change.workload.ending {
+            ending.kill_at = ending.kill_at.min(now);
+        }
+        Ok(change)
+    }
+
+    /// When its agent was last heard, as far as is known: it was heard when it became active.
+    fn heard(&self) -> Timestamp {
+        self.heard_at.map_or(self.since, |heard| heard.max(self.since))
+    }
+
+    /// When it was first found silent, if nothing was heard since.
+    fn silent(&self) -> Option<Timestamp> {
+        self.silent_at.filter(|first| *first > self.heard())
+    }
+
+    /// When the sweep looks whether its agent is still to be heard. An open-ended workload has this in the place of an end.
+    pub(super) fn silence_due_at(&self) -> Timestamp {
+        match self.silent() {
+            Some(first) => first.plus(policy::LOOK_AGAIN),
+            None => self.heard().plus(policy::SILENCE),
+        }
+    }
+
+    /// The first look finds it silent, the second ends it: an agent that comes back in between is given its time anew.
+    pub(super) fn silence_due(&self, now: Timestamp) -> Option<Change> {
+        if now < self.silence_due_at() {
+            return None;
+        }
+        let minutes = policy::SILENCE.as_secs() / 60;
+        if self.silent().is_some() {
+            return self.fail(&format!("nothing was heard from its agent for {minutes} minutes"), now).ok();
+        }
+        let message = format!("Nothing was heard from its agent for {minutes} minutes; it is looked at once more");
+        Some(self.changed("silent", message, PLANE, now, |next| next.silent_at = Some(now)))
+    }
+
+    /// Whether it is worth a write that its agent was heard at `now`: of an open-ended one that is active, once in a while, and at once
+    /// where it was held to be silent.
+    #[must_use]
+    pub fn is_news_of_life(&self, now: Timestamp) -> bool {
+        let old = now >= self.heard().plus(policy::HEARD_AGAIN) || self.silent().is_some();
+        self.state == State::Active && self.duration.is_none() && old
+    }
+}
+
+#[cfg(test)]
+mod tests;
