@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_core::replay::{Answer, NOW};
 use cloud::{
-    Attachment, DiskRef, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
+    Attacher as _, Attachment, DiskRef, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
     VolumeOrder, Volumes,
 };
 use domain::{DiskId, OperationId, SnapshotId, UserName, VolumeId, agent::Device, names::DiskName};

@@ -3,11 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_eks::EksAttacher;
-use cloud::Attempt;
-use cloud::{
-    Absent, Attachment, DiskRef, Fleet as _, FleetError, PortError, TaggedSnapshot, TaggedVolume, VolumeError,
-    VolumeOrder, Volumes,
-};
+use cloud::{Absent, Attacher, Attachment, Attempt, DiskRef, Fleet as _, FleetError, VolumeError, VolumeOrder};
 use domain::{DiskId, UserName, VolumeId, agent::Device, names::DiskName};
 use serde_json::Value;
 
