@@ -18,6 +18,7 @@ pub mod identities;
 mod items;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
+pub mod models;
 pub mod plane;
 mod requests;
 pub mod tables;

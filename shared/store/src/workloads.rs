@@ -1,9 +1,11 @@
 //! Workloads with their timelines, logs and cold parts.
 //!
 //! One partition a workload: `TENANT#ID` with the rows `workload`, `event#VERSION`, `particulars`, `people`, `token`, `attempt` and
-//! `log#ATTEMPT#SEQUENCE`. One row an owner: how many of the owner's workloads are live, and how the others ended.
+//! `log#ATTEMPT#SEQUENCE`. One row an owner, and one for the nodes of a tenant: how many of these workloads are live, and how the others
+//! ended.
 
 mod logs;
+mod nodes;
 mod write;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -63,6 +65,18 @@ fn partition(tenant: &TenantId, workload: WorkloadId) -> String {
 
 fn owner_partition(tenant: &TenantId, owner: &UserName) -> String {
     format!("{tenant}#owner#{owner}")
+}
+
+fn nodes_partition(tenant: &TenantId) -> String {
+    format!("{tenant}#nodes")
+}
+
+/// Whose list a workload is in, and who counts it: a job is its owner's, a node its tenant's.
+fn listing_partition(workload: &Workload) -> String {
+    match workload.spec.serve {
+        Some(_) => nodes_partition(&workload.tenant),
+        None => owner_partition(&workload.tenant, &workload.owner),
+    }
 }
 
 fn event_key(version: u64) -> String {

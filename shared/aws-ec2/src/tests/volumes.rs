@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aws_core::replay::{Answer, NOW};
 use cloud::{
-    Attacher as _, Attachment, DiskRef, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
-    VolumeOrder, Volumes,
+    Attacher as _, Attachment, DiskRef, PortError, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume,
+    VolumeError, VolumeOrder, Volumes,
 };
 use domain::{DiskId, OperationId, SnapshotId, UserName, VolumeId, agent::Device, names::DiskName};
 

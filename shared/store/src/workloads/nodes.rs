@@ -1,0 +1,66 @@
+//! A tenant's nodes and instances: workloads that serve models, which belong to the tenant as a whole.
+
+use domain::{TenantId, Workload, lifecycle::State};
+
+use super::nodes_partition;
+use crate::{
+    Store, StoreError, Table,
+    items::{Item, count_of, text_of, value},
+    requests::Range,
+    tables::LISTING,
+};
+
+/// The most rows that one page of a list reads.
+const MOST: usize = 1_000;
+
+impl Store {
+    /// A tenant's nodes that `wanted` takes, newest first. It stops reading when the page is full; so that it does not read the whole history
+    /// of a tenant for a page that the live ones cannot fill, ask with `live` for those that have not ended alone.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn nodes(
+        &self,
+        tenant: &TenantId,
+        live: bool,
+        wanted: impl Fn(&Workload) -> bool + Send,
+        (limit, offset): (usize, usize),
+    ) -> Result<Vec<Workload>, StoreError> {
+        let pk = nodes_partition(tenant);
+        let mut range = Range { index: Some(LISTING), hash: ("list_pk", &pk), descending: true, ..Range::default() };
+        // One row more than the page is the counts.
+        range.limit = i32::try_from(limit.saturating_add(offset).saturating_add(1).min(MOST)).ok();
+        let (mut found, mut skipped, mut left) = (Vec::new(), 0, u64::MAX);
+        loop {
+            let page = self.page(Table::Workloads, &range).await?;
+            for item in page.items {
+                if let Some(counted) = live_count(&item) {
+                    left = counted;
+                    continue;
+                }
+                let node: Workload = value(item)?;
+                let lives = node.state != State::Ended;
+                left = left.saturating_sub(u64::from(lives));
+                if (live && !lives) || !wanted(&node) {
+                    continue;
+                }
+                if skipped < offset {
+                    skipped += 1;
+                } else if found.len() < limit {
+                    found.push(node);
+                }
+            }
+            let full = found.len() >= limit || (live && left == 0);
+            match page.next {
+                Some(next) if !full => range.start = Some(next),
+                _ => return Ok(found),
+            }
+        }
+    }
+}
+
+/// How many of a tenant's nodes live, where the row is the one that counts them.
+fn live_count(item: &Item) -> Option<u64> {
+    let counts = text_of(item, "sk") == Some("counts");
+    counts.then(|| u64::try_from(count_of(item, "live")).unwrap_or(0))
+}
