@@ -41,8 +41,8 @@ pub(crate) async fn agent_sync(
     in_session(&agent)?;
     let taken = take(&plane, &agent, &report).await?;
     let now = plane.ports.clock.now();
-    if taken.workload.is_news_of_life(now) {
-        plane.store.heard(&taken.workload, now).await?;
+    if let Some(heard) = taken.workload.news_of_life(now) {
+        plane.store.heard(&taken.workload, heard).await?;
     }
     rotate(&plane, &agent, report.next_session.as_ref()).await?;
     if taken.frozen

@@ -19,12 +19,20 @@ pub struct Policy {
     pub highest_priority: u8,
     /// How many jobs of one user may wait and run at once.
     pub jobs_per_user: u32,
+    /// How many nodes or instances one tenant may have that have not ended.
+    #[serde(default = "nodes_per_tenant")]
+    pub nodes_per_tenant: u32,
     /// How many disks one user may have, those included that are marked for deletion.
     pub disks_per_user: u32,
     /// How many people may be added to one job.
     pub users_per_job: usize,
     /// How long a key lives after a login or a rotation, in hours (1 to 168).
     pub key_ttl_hours: u32,
+}
+
+/// What an installation that was configured before there were nodes has.
+const fn nodes_per_tenant() -> u32 {
+    100
 }
 
 impl Default for Policy {
@@ -35,6 +43,7 @@ impl Default for Policy {
             default_hours: 8,
             highest_priority: 50,
             jobs_per_user: 1_000,
+            nodes_per_tenant: nodes_per_tenant(),
             disks_per_user: 100,
             users_per_job: 20,
             key_ttl_hours: 2,

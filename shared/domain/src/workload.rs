@@ -78,7 +78,7 @@ pub struct Workload {
     #[serde(default)]
     pub progress: u8,
     /// When its agent was last known to have called. It is written without a new version, and not at each call, since it matters to what is
-    /// open-ended alone: see [`Workload::is_news_of_life`].
+    /// open-ended alone: see [`Workload::news_of_life`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_at: Option<Timestamp>,
     /// When it was first found that its agent had been silent for too long.

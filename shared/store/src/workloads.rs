@@ -1,11 +1,10 @@
 //! Workloads with their timelines, logs and cold parts.
 //!
 //! One partition a workload: `TENANT#ID` with the rows `workload`, `event#VERSION`, `particulars`, `people`, `token`, `attempt` and
-//! `log#ATTEMPT#SEQUENCE`. One row an owner, and one for the nodes of a tenant: how many of these workloads are live, and how the others
-//! ended.
+//! `log#ATTEMPT#SEQUENCE`. One row an owner: how many of the owner's workloads are live, and how the others ended.
 
+mod chosen;
 mod logs;
-mod nodes;
 mod write;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -65,18 +64,6 @@ fn partition(tenant: &TenantId, workload: WorkloadId) -> String {
 
 fn owner_partition(tenant: &TenantId, owner: &UserName) -> String {
     format!("{tenant}#owner#{owner}")
-}
-
-fn nodes_partition(tenant: &TenantId) -> String {
-    format!("{tenant}#nodes")
-}
-
-/// Whose list a workload is in, and who counts it: a job is its owner's, a node its tenant's.
-fn listing_partition(workload: &Workload) -> String {
-    match workload.spec.serve {
-        Some(_) => nodes_partition(&workload.tenant),
-        None => owner_partition(&workload.tenant, &workload.owner),
-    }
 }
 
 fn event_key(version: u64) -> String {
@@ -333,13 +320,13 @@ impl Store {
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn heard(&self, workload: &Workload, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn heard(&self, workload: &Workload, at: Timestamp) -> Result<(), StoreError> {
         let pk = partition(&workload.tenant, workload.id);
         let names = [("#state", text("state")), ("#attempt", text("attempt"))];
         let seen = [(":active", text(State::Active.name())), (":attempt", number(workload.attempt))];
-        let values = [&names[..], &seen, &[(":now", text(now.to_string()))]].concat();
+        let values = [&names[..], &seen, &[(":at", text(at.to_string()))]].concat();
         let same = Some("#state = :active AND #attempt = :attempt");
-        self.update_row(Table::Workloads, (&pk, WORKLOAD), "SET heard_at = :now", same, &values).await.map(drop)
+        self.update_row(Table::Workloads, (&pk, WORKLOAD), "SET heard_at = :at", same, &values).await.map(drop)
     }
 
     /// The messages of an outbox that have not been marked as sent.

@@ -33,9 +33,7 @@ where
 }
 
 fn owned<I: OfWorkload>(workload: Option<Workload>, member: &Member) -> Result<Workload, Error> {
-    // A node is its tenant's, and no job of anybody's, whoever launched it.
-    let owned = |workload: &Workload| workload.owner == member.user && workload.spec.serve.is_none();
-    workload.filter(owned).ok_or(Error::NotFound(I::UNKNOWN))
+    workload.filter(|workload| workload.owner == member.user).ok_or(Error::NotFound(I::UNKNOWN))
 }
 
 /// The member's own workload, to be read.

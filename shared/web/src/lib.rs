@@ -11,6 +11,7 @@ pub mod dialect;
 pub mod disk;
 pub mod error;
 pub mod id;
+pub mod nodes;
 pub mod openapi;
 pub mod query;
 pub mod serve;

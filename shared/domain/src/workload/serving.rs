@@ -18,6 +18,16 @@ impl Workload {
         self.spec.serve.as_ref()?.idle_minutes
     }
 
+    /// Its owner is told that one machine stands for the provider and the region that were asked for; `None` for what names none.
+    #[must_use]
+    pub fn stood_in_for(&self, now: Timestamp) -> Option<Change> {
+        let serve = self.spec.serve.as_ref()?;
+        let place = format!("{} {}", serve.provider.name(), serve.region.as_str());
+        let spot = if serve.use_spot { ", and for its spot capacity" } else { "" };
+        let message = format!("This machine stands for {place}{spot}: nothing is bought there");
+        Some(self.changed("stand_in", message, PLANE, now, |_| {}))
+    }
+
     /// Completes the launch of what has no end.
     pub(super) fn activate_open_ended(&self, now: Timestamp) -> Result<Change, Refusal> {
         let message = match self.idle_minutes() {
@@ -98,12 +108,17 @@ impl Workload {
         Some(self.changed("silent", message, PLANE, now, |next| next.silent_at = Some(now)))
     }
 
-    /// Whether it is worth a write that its agent was heard at `now`: of an open-ended one that is active, once in a while, and at once
-    /// where it was held to be silent.
+    /// What is to be written down when its agent was heard at `now`, if that is worth a write: of an open-ended one that is active, once in a
+    /// while, and at once where it was held to be silent. Then it was heard later than that, whatever two hosts' clocks say.
     #[must_use]
-    pub fn is_news_of_life(&self, now: Timestamp) -> bool {
-        let old = now >= self.heard().plus(policy::HEARD_AGAIN) || self.silent().is_some();
-        self.state == State::Active && self.duration.is_none() && old
+    pub fn news_of_life(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.state != State::Active || self.duration.is_some() {
+            return None;
+        }
+        match self.silent() {
+            Some(first) => Some(now.max(first.plus(Duration::from_millis(1)))),
+            None => (now >= self.heard().plus(policy::HEARD_AGAIN)).then_some(now),
+        }
     }
 }
 

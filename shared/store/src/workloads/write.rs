@@ -11,7 +11,7 @@ use domain::{
     workload::{Change, JobStatus},
 };
 
-use super::{ATTEMPT, AttemptRow, PARTICULARS, PEOPLE, WORKLOAD, event_key, listing_partition, partition};
+use super::{ATTEMPT, AttemptRow, PARTICULARS, PEOPLE, WORKLOAD, event_key, owner_partition, partition};
 use crate::{
     Store, StoreError, Table, capacity, disks,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
@@ -176,7 +176,7 @@ fn put_workload(
 ) -> Result<(), StoreError> {
     let mut item = row((pk, WORKLOAD), workload)?;
     let listing = format!("{:015}#{}", workload.created_at.millis(), workload.id);
-    item.insert("list_pk".to_owned(), text(listing_partition(workload)));
+    item.insert("list_pk".to_owned(), text(owner_partition(&workload.tenant, &workload.owner)));
     item.insert("list_sk".to_owned(), text(listing));
     match workload.due_at() {
         Some(due) => {
@@ -220,14 +220,14 @@ fn put_event(
     transaction.put(Guard::Version, Table::Workloads, item, None)
 }
 
-/// Keeps the counts of its owner, or of its tenant's nodes, which only a submit and an end change.
+/// Keeps the owner's counts, which only a submit and an end change.
 fn count_owner(
     transaction: &mut Transaction<'_>,
     from: Option<State>,
     workload: &Workload,
     most_live: Option<u32>,
 ) -> Result<(), StoreError> {
-    let pk = listing_partition(workload);
+    let pk = owner_partition(&workload.tenant, &workload.owner);
     let key = (pk.as_str(), "counts");
     if from.is_none() {
         let most = most_live.ok_or_else(|| StoreError::Broken("a submit names no limit".to_owned()))?;

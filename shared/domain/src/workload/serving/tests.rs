@@ -173,9 +173,11 @@ fn silence_is_looked_at_twice() {
     // An agent that comes back between the two is given its time anew, and is written down at once.
     let mut back = looked.workload;
     let heard_at = first_at.plus(Duration::from_secs(1));
-    assert!(back.is_news_of_life(heard_at));
+    assert_eq!(back.news_of_life(heard_at), Some(heard_at));
+    let behind = first_at.minus(Duration::from_secs(5));
+    assert!(back.news_of_life(behind).is_some_and(|at| at > first_at), "a host's clock that is behind");
     back.heard_at = Some(heard_at);
-    assert!(due(&back, second_at).is_none() && !back.is_news_of_life(second_at));
+    assert!(due(&back, second_at).is_none() && back.news_of_life(second_at).is_none());
     assert_eq!(back.due_at(), Some(heard_at.plus(SILENCE)));
 }
 
@@ -183,11 +185,12 @@ fn silence_is_looked_at_twice() {
 fn it_is_seldom_written_down_that_an_agent_was_heard() {
     let active = node(State::Active, None);
     let news_at = active.since.plus(HEARD_AGAIN);
-    assert!(active.is_news_of_life(news_at) && !active.is_news_of_life(news_at.minus(Duration::from_millis(1))));
+    assert_eq!(active.news_of_life(news_at), Some(news_at));
+    assert_eq!(active.news_of_life(news_at.minus(Duration::from_millis(1))), None);
     for state in State::ALL.into_iter().filter(|state| *state != State::Active) {
-        assert!(!node(state, None).is_news_of_life(after(999_999)), "{state:?}");
+        assert_eq!(node(state, None).news_of_life(after(999_999)), None, "{state:?}");
     }
-    assert!(!Workload { duration: Some(Hours::whole(1)), ..active }.is_news_of_life(after(999_999)));
+    assert_eq!(Workload { duration: Some(Hours::whole(1)), ..active }.news_of_life(after(999_999)), None);
 }
 
 #[test]
@@ -269,6 +272,12 @@ fn the_endpoint_is_the_fleets_address() {
     }
     active.address = Some(Address { host: "h".to_owned(), ssh_port: 1, jupyter_port: 2, model_port: Some(1) });
     assert_eq!(Workload { state: State::Draining, ..active }.endpoint(), None);
+}
+
+#[test]
+fn a_stand_in_says_so() {
+    let told = launched(None).stood_in_for(START).unwrap().entry.message;
+    assert_eq!(told, "This machine stands for aws us-west-2, and for its spot capacity: nothing is bought there");
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! A tenant's nodes and instances: workloads that serve models, which belong to the tenant as a whole.
+//! Lists of an owner's workloads that are chosen by anything about them, such as a tenant's nodes with one type of GPU.
 
-use domain::{TenantId, Workload, lifecycle::State};
+use domain::{TenantId, UserName, Workload, lifecycle::State};
 
-use super::nodes_partition;
+use super::owner_partition;
 use crate::{
     Store, StoreError, Table,
     items::{Item, count_of, text_of, value},
@@ -14,19 +14,19 @@ use crate::{
 const MOST: usize = 1_000;
 
 impl Store {
-    /// A tenant's nodes that `wanted` takes, newest first. It stops reading when the page is full; so that it does not read the whole history
-    /// of a tenant for a page that the live ones cannot fill, ask with `live` for those that have not ended alone.
+    /// An owner's workloads that `wanted` takes, newest first. It stops reading when the page is full; with `live`, which leaves out those that
+    /// have ended, it stops when it has seen as many as live, and so does not read a whole history for a page that they cannot fill.
     ///
     /// # Errors
     /// When the tables fail.
-    pub async fn nodes(
+    pub async fn chosen(
         &self,
-        tenant: &TenantId,
+        (tenant, owner): (&TenantId, &UserName),
         live: bool,
         wanted: impl Fn(&Workload) -> bool + Send,
         (limit, offset): (usize, usize),
     ) -> Result<Vec<Workload>, StoreError> {
-        let pk = nodes_partition(tenant);
+        let pk = owner_partition(tenant, owner);
         let mut range = Range { index: Some(LISTING), hash: ("list_pk", &pk), descending: true, ..Range::default() };
         // One row more than the page is the counts.
         range.limit = i32::try_from(limit.saturating_add(offset).saturating_add(1).min(MOST)).ok();
@@ -38,16 +38,16 @@ impl Store {
                     left = counted;
                     continue;
                 }
-                let node: Workload = value(item)?;
-                let lives = node.state != State::Ended;
+                let workload: Workload = value(item)?;
+                let lives = workload.state != State::Ended;
                 left = left.saturating_sub(u64::from(lives));
-                if (live && !lives) || !wanted(&node) {
+                if (live && !lives) || !wanted(&workload) {
                     continue;
                 }
                 if skipped < offset {
                     skipped += 1;
                 } else if found.len() < limit {
-                    found.push(node);
+                    found.push(workload);
                 }
             }
             let full = found.len() >= limit || (live && left == 0);
@@ -59,7 +59,7 @@ impl Store {
     }
 }
 
-/// How many of a tenant's nodes live, where the row is the one that counts them.
+/// How many of the owner's workloads live, where the row is the one that counts them.
 fn live_count(item: &Item) -> Option<u64> {
     let counts = text_of(item, "sk") == Some("counts");
     counts.then(|| u64::try_from(count_of(item, "live")).unwrap_or(0))
