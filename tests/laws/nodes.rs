@@ -75,7 +75,7 @@ async fn carry_out(plane: Plane, tenant: TenantId, ask: Ask, bug: Option<Bug>) {
             drop(nodes::launch(&plane, (&tenant, "admin"), &wanted, |_, _, _| None).await);
         }
         Ask::Terminate { id, purge } => {
-            drop(nodes::terminate(&plane, (&tenant, id), ("admin", purge), UNKNOWN, |_| None).await);
+            drop(nodes::terminate(&plane, (&tenant, id), ("admin", purge), ("Node", UNKNOWN), |_, _, _| None).await);
             if purge && bug == Some(Bug::PurgeFreesAtOnce) {
                 frees_at_once(&plane, &tenant, id).await;
             }
@@ -108,8 +108,9 @@ async fn idles_too_soon(plane: Plane, tenant: TenantId, id: WorkloadId) {
 /// One of the nodes that have not ended.
 fn a_node(h: &mut Harness) -> Option<(TenantId, WorkloadId)> {
     let live = |row: &&Workload| row.spec.serve.is_some() && row.state != State::Ended;
-    let live = h.rows.workloads.values().filter(live).map(|row| (row.tenant.clone(), row.id)).collect::<Vec<_>>();
-    h.rng.pick(&live)
+    let live = h.rows.workloads.values().filter(live).map(|row| row.id).collect::<Vec<_>>();
+    let id = h.rng.pick(&live)?;
+    Some((h.rows.workloads.get(&id)?.tenant.clone(), id))
 }
 
 fn ask(h: &mut Harness, tenant: TenantId, ask: Ask) {
@@ -252,7 +253,7 @@ pub(crate) fn idled_rightly(h: &Harness, before: Option<&Workload>, (after, entr
 /// I6, I7: when what has no end must have left, at the latest: when its agent is silent, or says that nobody uses it.
 pub(crate) fn leaves_by(h: &Harness, row: &Workload) -> Option<domain::Timestamp> {
     let heard = row.heard_at.unwrap_or(row.since).max(row.since);
-    let silent = heard.plus(policy::SILENCE).plus(policy::LOOK_AGAIN);
+    let silent = heard.plus(policy::SILENCE).plus(policy::SECOND_LOOK);
     let minutes = row.spec.serve.as_ref()?.idle_minutes.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
     let speaks = |agent: &&Agent| agent.workload == row.id && matches!(agent.temper, Temper::Good | Temper::Repeating);
     let idle_from = h.agents.all.iter().find(speaks).map(Agent::idle_from);

@@ -83,6 +83,10 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// An open-ended workload whose agent was not heard for so long is looked at once more, and then ended (design.md, section 4).
 pub const SILENCE: Duration = Duration::from_secs(3600);
 
+/// How long after the first look the second one comes: longer than any agent waits between two calls, so that one that is there is heard
+/// in between, even where one of its calls is lost.
+pub const SECOND_LOOK: Duration = Duration::from_secs(10 * 60);
+
 /// That the agent of an open-ended workload was heard is written down this often at most: no more than one look of the sweep, so that
 /// nobody is ended who was silent for less than [`SILENCE`].
 pub const HEARD_AGAIN: Duration = LOOK_AGAIN;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use store::{Plane, StoreError, identities::Claim, workloads::Write};
 use utoipa::ToSchema;
 
-use crate::{Error, Input};
+use crate::{Error, Input, Problem};
 
 /// What serves models where GPUs are bought: vLLM's own image, with its server and everything that it needs.
 const IMAGE: &str = "vllm/vllm-openai:v0.11.0";
@@ -244,37 +244,120 @@ fn present(workload: Option<Workload>, unknown: &'static str) -> Result<Workload
     workload.filter(|workload| workload.spec.serve.is_some()).ok_or(Error::NotFound(unknown))
 }
 
-/// Which nodes a list is to have.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Those with one of these statuses, or all when there are none.
-    pub statuses: Vec<NodeStatus>,
-    /// Those of this provider.
-    pub provider: Option<Provider>,
-    /// Those with this GPU.
-    pub gpu: Option<Gpu>,
+/// A tenant's node, as it is shown.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn get(plane: &Plane, (tenant, id): (&TenantId, WorkloadId), unknown: &'static str) -> Result<Node, Error> {
+    shown(&find(plane, tenant, id, unknown).await?)
+}
+
+/// Which nodes a list is to have: a query string.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Which {
+    status: Option<String>,
+    provider: Option<String>,
+    gpu: Option<String>,
+    limit: usize,
+    offset: usize,
+}
+
+impl Default for Which {
+    fn default() -> Self {
+        Self { status: None, provider: None, gpu: None, limit: 100, offset: 0 }
+    }
+}
+
+/// A [`Which`] that makes sense.
+struct Chosen {
+    statuses: Vec<NodeStatus>,
+    provider: Option<Provider>,
+    gpu: Option<Gpu>,
+}
+
+impl Which {
+    fn read(&self) -> Result<Chosen, Error> {
+        let problem = |name: &'static str, words: String, given: Value| {
+            Error::Invalid(vec![Problem {
+                kind: "value_error",
+                loc: vec!["query".into(), name.into()],
+                msg: words,
+                input: Some(given),
+            }])
+        };
+        if !(1..=500).contains(&self.limit) || self.offset > 1_000_000 {
+            let words = "A page has 1 to 500, after at most 1,000,000".to_owned();
+            return Err(problem("limit", words, json!(self.limit)));
+        }
+        let parts = self.status.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|part| !part.is_empty());
+        let status = |part: &str| {
+            let known = NodeStatus::ALL.map(NodeStatus::name).join(", ");
+            let found = NodeStatus::ALL.into_iter().find(|status| status.name() == part);
+            found.ok_or_else(|| problem("status", format!("A status is one of {known}"), json!(part)))
+        };
+        let provider = |text: &str| {
+            let known = Provider::ALL.map(Provider::name).join(", ");
+            let found = Provider::named(text);
+            found.ok_or_else(|| problem("provider", format!("A provider is one of {known}"), json!(text)))
+        };
+        let gpu = |text: &str| {
+            let known = Gpu::ALL.iter().map(|gpu| gpu.slug()).collect::<Vec<_>>().join(", ");
+            Gpu::named(text).map_err(|_unknown| problem("gpu", format!("A GPU is one of {known}"), json!(text)))
+        };
+        Ok(Chosen {
+            statuses: parts.map(status).collect::<Result<_, _>>()?,
+            provider: self.provider.as_deref().map(provider).transpose()?,
+            gpu: self.gpu.as_deref().map(gpu).transpose()?,
+        })
+    }
+}
+
+impl Chosen {
+    fn takes(&self, workload: &Workload) -> bool {
+        let status = self.statuses.is_empty() || self.statuses.contains(&workload.node_status());
+        let provider = |serve: &ModelServe| self.provider.is_none_or(|provider| serve.provider == provider);
+        let serves = workload.spec.serve.as_ref().is_some_and(provider);
+        status && serves && self.gpu.is_none_or(|gpu| workload.spec.gpu == gpu)
+    }
+
+    /// Only those are wanted that have not ended.
+    fn is_live(&self) -> bool {
+        let over = |status: &NodeStatus| matches!(status, NodeStatus::Failed | NodeStatus::Terminated);
+        !self.statuses.is_empty() && !self.statuses.iter().any(over)
+    }
 }
 
 /// A tenant's nodes, newest first.
 ///
 /// # Errors
-/// When the tables fail.
-pub async fn list(plane: &Plane, tenant: &TenantId, filter: &Filter, page: (usize, usize)) -> Result<Vec<Node>, Error> {
-    let Filter { statuses, provider, gpu } = filter;
-    let over = |status: &NodeStatus| matches!(status, NodeStatus::Failed | NodeStatus::Terminated);
-    let live = !statuses.is_empty() && !statuses.iter().any(over);
-    let wanted = |workload: &Workload| {
-        let of_provider = |serve: &ModelServe| provider.is_none_or(|provider| serve.provider == provider);
-        let status = statuses.is_empty() || statuses.contains(&workload.node_status());
-        status
-            && workload.spec.serve.as_ref().is_some_and(of_provider)
-            && gpu.is_none_or(|gpu| workload.spec.gpu == gpu)
-    };
-    let found = plane.store.chosen((tenant, &owner()), live, wanted, page).await?;
+/// What of the query makes no sense.
+pub async fn list(plane: &Plane, tenant: &TenantId, which: &Which) -> Result<Vec<Node>, Error> {
+    let chosen = which.read()?;
+    let page = (which.limit, which.offset);
+    let found = plane.store.chosen((tenant, &owner()), chosen.is_live(), |one| chosen.takes(one), page).await?;
     Ok(found.iter().filter_map(Node::of).collect())
 }
 
-/// Ends a tenant's node, on behalf of `by`: gracefully, or with `purge` at once. One that is ending goes on ending.
+/// How a node is ended: a query string.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct How {
+    /// At once, without any time to finish.
+    pub purge: bool,
+}
+
+/// A node is ending.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"status": "terminating", "message": "Node termination initiated"}))]
+pub struct Terminating {
+    /// Always `terminating`.
+    status: &'static str,
+    message: String,
+}
+
+/// Ends a tenant's node, on behalf of `by`: gracefully, or with `purge` at once. One that is ending goes on ending. `word` is what such a thing
+/// is called, with what is said where there is none.
 ///
 /// # Errors
 /// [`Error::NotFound`], or [`Error::Conflict`] when it has ended.
@@ -282,11 +365,13 @@ pub async fn terminate(
     plane: &Plane,
     (tenant, id): (&TenantId, WorkloadId),
     (by, purge): (&str, bool),
-    unknown: &'static str,
-    claim: impl Fn(Timestamp) -> Option<Claim>,
-) -> Result<(), Error> {
-    let claim = &claim;
-    plane
+    (word, unknown): (&str, &'static str),
+    claim: impl Fn(&str, String, Timestamp) -> Option<Claim>,
+) -> Result<Terminating, Error> {
+    let said = Terminating { status: "terminating", message: format!("{word} termination initiated") };
+    let answer = serde_json::to_string(&said).map_err(|error| StoreError::Broken(error.to_string()))?;
+    let (claim, answer) = (&claim, &answer);
+    let ended: Result<(), Error> = plane
         .decide((tenant, id), |found, now| async move {
             let held = present(found, unknown)?;
             let decided = match held.state.stage() {
@@ -299,9 +384,10 @@ pub async fn terminate(
             let waited = change.workload.state == State::Ended;
             let message = if waited { held.doorbell() } else { held.reconcile() };
             let change = change.sending(plane.ports.ids.message(now), vec![message]);
-            Ok((Some(Write { claim: claim(now), ..Write::of(change) }), ()))
+            Ok((Some(Write { claim: claim(&id.as_node(), answer.clone(), now), ..Write::of(change) }), ()))
         })
-        .await
+        .await;
+    ended.map(|()| said)
 }
 
 /// What a rule said no to, in this surface's words.

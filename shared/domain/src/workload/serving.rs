@@ -90,7 +90,7 @@ impl Workload {
     /// When the sweep looks whether its agent is still to be heard. An open-ended workload has this in the place of an end.
     pub(super) fn silence_due_at(&self) -> Timestamp {
         match self.silent() {
-            Some(first) => first.plus(policy::LOOK_AGAIN),
+            Some(first) => first.plus(policy::SECOND_LOOK),
             None => self.heard().plus(policy::SILENCE),
         }
     }

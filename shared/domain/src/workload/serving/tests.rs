@@ -5,7 +5,7 @@ use crate::{
     lifecycle::{Cause, State},
     names::{ImageName, ModelName, RegionName},
     offer::Provider,
-    policy::{HEARD_AGAIN, LOOK_AGAIN, Policy, SILENCE},
+    policy::{HEARD_AGAIN, Policy, SECOND_LOOK, SILENCE},
     workload::{Address, Due, NodeStatus, Submission},
     *,
 };
@@ -163,7 +163,7 @@ fn silence_is_looked_at_twice() {
     assert!(due(&active, first_at.minus(Duration::from_millis(1))).is_none());
     let looked = due(&active, first_at).unwrap();
     assert_eq!((looked.entry.kind.as_str(), looked.workload.state), ("silent", State::Active));
-    let second_at = first_at.plus(LOOK_AGAIN);
+    let second_at = first_at.plus(SECOND_LOOK);
     assert_eq!(looked.workload.due_at(), Some(second_at));
     assert!(due(&looked.workload, first_at).is_none(), "the same look again is none");
     let ended = due(&looked.workload, second_at).unwrap();
@@ -177,7 +177,7 @@ fn silence_is_looked_at_twice() {
     let behind = first_at.minus(Duration::from_secs(5));
     assert!(back.news_of_life(behind).is_some_and(|at| at > first_at), "a host's clock that is behind");
     back.heard_at = Some(heard_at);
-    assert!(due(&back, second_at).is_none() && back.news_of_life(second_at).is_none());
+    assert!(due(&back, second_at).is_none() && back.news_of_life(after(3_700)).is_none());
     assert_eq!(back.due_at(), Some(heard_at.plus(SILENCE)));
 }
 
