@@ -1,5 +1,6 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
+mod tenants;
 mod volumes;
 
 use cloud::Order;
@@ -29,6 +30,7 @@ pub(crate) fn all() {
     crowds();
     disks();
     volumes::all();
+    tenants::all();
 }
 
 /// A disk's life: used, backed up, used by another, renamed, let go; with what the clock finds of it.

@@ -7,6 +7,7 @@ use domain::{
     disk::{Asked, DiskChange, DiskRefusal},
     names::{DiskName, GithubName},
     ssh::PublicKey,
+    tenant::Tier,
 };
 use flate2::{Compression, write::GzEncoder};
 use futures::executor::block_on;
@@ -14,6 +15,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
+    ADMIN,
     drive::{A10G, Agent, Bench, TENANT, small},
     wire::Ask,
 };
@@ -23,19 +25,31 @@ pub(crate) const SAMPLE_JOB: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
 /// The id of a disk's operation in every example.
 const SAMPLE_OPERATION: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d12";
 
-/// What stands in paths, by the parameters' names.
+/// The tenant of every example: it is there under this id in every scene.
+pub(crate) const SAMPLE_TENANT: &str = "550e8400-e29b-41d4-a716-446655440000";
+/// The id of a tenant's key in every example.
+const SAMPLE_KEY: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d13";
+
+/// What stands in paths and in queries that must be there, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
 
 /// A new parameter needs an entry here, and what it stands for a place in [`Scene::new`].
-fn things(job: &str, disk: &str, operation: &str) -> Things {
-    [("job_id", job), ("github_username", "jeanschmidt"), ("disk_name", disk), ("operation_id", operation)]
-        .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
-        .into()
+fn things(job: &str, disk: &str, operation: &str, key: &str) -> Things {
+    [
+        ("job_id", job),
+        ("github_username", "jeanschmidt"),
+        ("disk_name", disk),
+        ("operation_id", operation),
+        ("tenant_id", SAMPLE_TENANT),
+        ("key_id", key),
+    ]
+    .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
+    .into()
 }
 
 /// What stands in the paths of examples.
 pub(crate) fn samples() -> Things {
-    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION)
+    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION, SAMPLE_KEY)
 }
 
 /// Who may call an operation, as the document says.
@@ -43,6 +57,8 @@ pub(crate) fn samples() -> Things {
 pub(crate) enum Caller {
     Public,
     User,
+    Tenant,
+    Admin,
     Agent,
 }
 
@@ -73,6 +89,22 @@ impl Operation {
     /// Whether it takes an agent's one-time token, and not its session.
     pub(crate) fn enrolls(&self) -> bool {
         self.id == "agent_enroll"
+    }
+
+    /// The query that it cannot do without, with what stands there.
+    fn needed_query(&self, things: &Things) -> String {
+        let parameters = self.described["parameters"].as_array().cloned().unwrap_or_default();
+        let needed = parameters.into_iter().filter(|one| one["in"] == "query" && one["required"] == true);
+        let pairs = needed.map(|one| one["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>();
+        let pairs = pairs.into_iter().map(|name| format!("{name}={}", things[&name])).collect::<Vec<_>>();
+        if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+    }
+
+    /// The status of its good answer.
+    pub(crate) fn good(&self) -> u16 {
+        let statuses = self.described["responses"].as_object().into_iter().flatten();
+        let good = statuses.filter_map(|(status, _)| status.parse().ok()).find(|status| (200..300).contains(status));
+        good.unwrap_or(200)
     }
 
     /// Names of its query parameters.
@@ -108,12 +140,15 @@ fn operation(document: &Value, path: &str, method: &str, described: Value) -> Op
     let what = format!("{method} {path}");
     let schemes = described["security"].as_array().cloned().unwrap_or_default();
     let needs = |name: &str| schemes.iter().any(|scheme| scheme.get(name).is_some());
-    let caller = match (needs("user_key"), needs("agent")) {
-        (true, false) => Caller::User,
-        (false, true) => Caller::Agent,
-        (false, false) => Caller::Public,
-        (true, true) => panic!("{what}: an operation is for people or for agents"),
-    };
+    let kinds = [
+        ("user_key", Caller::User),
+        ("tenant_key", Caller::Tenant),
+        ("admin_token", Caller::Admin),
+        ("agent", Caller::Agent),
+    ];
+    let callers = kinds.into_iter().filter(|(scheme, _)| needs(scheme)).map(|(_, caller)| caller).collect::<Vec<_>>();
+    assert!(callers.len() < 2, "{what}: an operation is for one kind of caller");
+    let caller = callers.first().copied().unwrap_or(Caller::Public);
     let body = &described["requestBody"]["content"]["application/json"];
     let named = body["schema"]["$ref"].as_str().and_then(|name| document.pointer(name.trim_start_matches('#')));
     let examples = [&body["example"], &named.unwrap_or(&body["schema"])["example"]];
@@ -225,6 +260,8 @@ pub(crate) struct Scene {
     pub(crate) agent: Agent,
     /// The one-time token of another job's agent, which has not called in.
     pub(crate) token: String,
+    /// A key of the tenant that the examples name, which pays for everything.
+    pub(crate) tenant_key: String,
 }
 
 impl Scene {
@@ -246,8 +283,10 @@ impl Scene {
         bench.reconcile(&job);
         let token = bench.provision(&booting);
         bench.embedded.meter().start();
-        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"));
-        Self { bench, key, own, agent, token }
+        let (tenant_key, _) = bench.a_tenant(SAMPLE_TENANT, Tier::Enterprise);
+        let (_, key_id) = bench.a_tenant_key(SAMPLE_TENANT);
+        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), &key_id);
+        Self { bench, key, own, agent, token, tenant_key }
     }
 
     /// The key that opens an operation.
@@ -255,6 +294,8 @@ impl Scene {
         match operation.caller {
             Caller::Public => None,
             Caller::User => Some(&self.key),
+            Caller::Tenant => Some(&self.tenant_key),
+            Caller::Admin => Some(ADMIN),
             Caller::Agent if operation.enrolls() => Some(&self.token),
             Caller::Agent => Some(&self.agent.session),
         }
@@ -278,6 +319,7 @@ impl Scene {
     pub(crate) fn ask(&self, operation: &Operation) -> Ask {
         let ask = self.bare(operation);
         match self.key_for(operation) {
+            Some(key) if operation.caller == Caller::Admin => ask.with("x-admin-token", key),
             Some(key) => ask.bearer(key),
             None => ask,
         }
@@ -286,9 +328,10 @@ impl Scene {
 
 /// An operation's path with its parameters filled in.
 pub(crate) fn fill(operation: &Operation, things: &Things) -> String {
-    operation.parameters().into_iter().fold(operation.path.clone(), |path, name| {
+    let path = operation.parameters().into_iter().fold(operation.path.clone(), |path, name| {
         let thing = things.get(name);
         let thing = thing.unwrap_or_else(|| panic!("say in tests/support/operations.rs what {name} is in examples"));
         path.replace(&format!("{{{name}}}"), thing)
-    })
+    });
+    path + &operation.needed_query(things)
 }

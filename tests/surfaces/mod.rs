@@ -14,6 +14,7 @@ mod output;
 mod poison;
 mod submit;
 mod sweep;
+mod tenants;
 
 use serde_json::Value;
 

@@ -262,6 +262,10 @@ pub fn surfaces() -> Vec<Surface> {
         jobs::surface(),
         disks::surface(),
         cluster::surface(),
+        tenants::surface(),
+        models::surface(),
+        ::nodes::surface(),
+        instances::surface(),
         agent_api::surface(),
     ]
 }
@@ -282,7 +286,8 @@ fn serve(listener: TcpListener, plane: Plane, front: Front) -> (oneshot::Sender<
             // A sender that is gone means the same as one that has spoken.
             drop(closed.await);
         };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(closing).await {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(closing).await {
             tracing::error!(%error, "the server stopped");
         }
     });

@@ -53,6 +53,10 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         jobs::surface(),
         disks::surface(),
         cluster::surface(),
+        tenants::surface(),
+        models::surface(),
+        nodes::surface(),
+        instances::surface(),
         agent_api::surface(),
     ]
 }

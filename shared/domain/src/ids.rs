@@ -54,6 +54,8 @@ uuid_ids! {
     MessageId
     /// What identifies a disk, whatever it is called.
     DiskId
+    /// What identifies a tenant's key: it is shown, and opens nothing.
+    KeyId
     /// What identifies something that was asked of a disk and takes its time. What a cloud makes for it is tagged with it.
     OperationId
 }

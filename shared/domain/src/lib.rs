@@ -21,13 +21,16 @@ pub mod policy;
 pub mod refusal;
 pub mod secret;
 pub mod ssh;
+pub mod tenant;
 pub mod time;
 pub mod timeline;
+pub mod usage;
 pub mod workload;
 
 pub use disk::Disk;
 pub use ids::{
-    DiskId, InstanceId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId, WorkloadId,
+    DiskId, InstanceId, KeyId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId,
+    WorkloadId,
 };
 pub use refusal::Refusal;
 pub use secret::{Secret, SecretHash};

@@ -116,6 +116,19 @@ pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
 /// How long a key that is over is still known as one, so that its holder is told so.
 pub const DEAD_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a key lives that was given no end.
+pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// So many wrong tries of an admin's credential from one address, in a window of so long; then even the right one is refused there until the
+/// window is over.
+pub const WRONG_TRIES: (u64, Duration) = (10, Duration::from_secs(15 * 60));
+
+/// A request that was let in before a tenant was deleted is over by then: only then is looked for what it left.
+pub const LAST_REQUESTS: Duration = Duration::from_secs(60);
+
+/// How many keys a tenant may have that have not been taken back.
+pub const KEYS_PER_TENANT: usize = 100;
+
 /// How long ended workloads, their timelines and logs are kept.
 pub const HISTORY_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 

@@ -11,6 +11,7 @@ use lambda_http::{RequestExt, request::RequestContext};
 use tower::{Service, ServiceExt};
 use web::{
     Plane, Surface,
+    admin::Peer,
     serve::{Front, Hosts, RequestId},
 };
 
@@ -100,12 +101,17 @@ fn count(function: &str, (at, took): (domain::Timestamp, Duration), status: u16)
 
 /// The request as our router takes it: under the id that the gateway gave it, and without the stage in its path, which is the gateway's.
 fn with_id(mut request: lambda_http::Request) -> Request<Body> {
-    let id = match request.extensions().get::<RequestContext>() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
-        _ => None,
+    let (id, address) = match request.extensions().get::<RequestContext>() {
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            (context.request_id.clone(), context.identity.source_ip.as_ref().and_then(|address| address.parse().ok()))
+        }
+        _ => (None, None),
     };
     if let Some(id) = id {
         request.extensions_mut().insert(RequestId(id));
+    }
+    if let Some(address) = address {
+        request.extensions_mut().insert(Peer(address));
     }
     let path = request.raw_http_path().to_owned();
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();

@@ -16,12 +16,14 @@ pub mod embedded;
 mod error;
 pub mod identities;
 mod items;
+mod leaving;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
 pub mod models;
 pub mod plane;
 mod requests;
 pub mod tables;
+pub mod tenants;
 mod transaction;
 pub mod workloads;
 

@@ -282,6 +282,15 @@ impl Store {
         Ok(Listed { workloads: seen.page, total })
     }
 
+    /// How many workloads of an owner's have not ended, read strongly.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn live(&self, tenant: &TenantId, owner: &UserName) -> Result<u64, StoreError> {
+        let item = self.get_row(Table::Workloads, (&owner_partition(tenant, owner), "counts")).await?;
+        Ok(item.map_or(0, |item| Counts::of(&item).live))
+    }
+
     /// What is due at `now`, earliest first: a page of it, after `after`.
     ///
     /// # Errors

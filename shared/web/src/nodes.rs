@@ -9,6 +9,7 @@ use domain::{
     names::{ImageName, ModelName},
     offer::{self, Found, Place, Provider, Wanted},
     policy::IDLE_MINUTES,
+    tenant::ITSELF,
     workload::{NodeStatus, Submission},
 };
 use serde::{Deserialize, Serialize};
@@ -20,9 +21,6 @@ use crate::{Error, Input, Problem};
 
 /// What serves models where GPUs are bought: vLLM's own image, with its server and everything that it needs.
 const IMAGE: &str = "vllm/vllm-openai:v0.11.0";
-
-/// Whom what a tenant has as a whole belongs to.
-const ITSELF: &str = ":tenant";
 
 /// How many models a refusal names at most.
 const MOST_NAMED: usize = 20;
