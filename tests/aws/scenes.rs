@@ -1,5 +1,6 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
+mod nodes;
 mod tenants;
 mod volumes;
 
@@ -31,6 +32,7 @@ pub(crate) fn all() {
     disks();
     volumes::all();
     tenants::all();
+    nodes::all();
 }
 
 /// A disk's life: used, backed up, used by another, renamed, let go; with what the clock finds of it.

@@ -30,6 +30,11 @@ pub(crate) const SAMPLE_TENANT: &str = "550e8400-e29b-41d4-a716-446655440000";
 /// The id of a tenant's key in every example.
 const SAMPLE_KEY: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d13";
 
+/// The model of every example: it is registered in every scene.
+const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
+/// The id of a node and of an instance in every example.
+const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
+
 /// What stands in paths and in queries that must be there, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
 
@@ -42,6 +47,9 @@ fn things(job: &str, disk: &str, operation: &str, key: &str) -> Things {
         ("operation_id", operation),
         ("tenant_id", SAMPLE_TENANT),
         ("key_id", key),
+        ("model_name", SAMPLE_MODEL),
+        ("node_id", SAMPLE_NODE),
+        ("instance_id", SAMPLE_NODE),
     ]
     .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
     .into()
@@ -251,6 +259,21 @@ pub(crate) fn a_disk(bench: &Bench, name: &str) -> String {
     operation.to_string()
 }
 
+/// A registered model, and a node and an instance of the tenant's that are to serve it.
+fn nodes(bench: &Bench, tenant_key: &str) -> (String, String) {
+    let model = json!({
+        "name": SAMPLE_MODEL, "family": "llama", "size": "8B", "type": "chat", "context_length": 8192, "vram_required_gb": 16,
+        "price_input_per_million": 0.15, "price_output_per_million": 0.60
+    });
+    let made = bench.send(Ask::post("/admin/models").json(&model).with("x-admin-token", ADMIN));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let wanted =
+        json!({"provider": "aws", "region": "us-west-2", "gpu": "H100", "gpu_count": 1, "model": SAMPLE_MODEL});
+    let id = |ask: Ask| bench.send(ask.json(&wanted)).json()["id"].as_str().expect("an id").to_owned();
+    let node = id(Ask::post("/admin/nodes/launch").with("x-admin-token", ADMIN));
+    (node, id(Ask::post("/v1/instances").bearer(tenant_key)))
+}
+
 /// A plane in which the example of every operation is good: somebody with an active job, and its agent.
 pub(crate) struct Scene {
     pub(crate) bench: Bench,
@@ -285,7 +308,9 @@ impl Scene {
         bench.embedded.meter().start();
         let (tenant_key, _) = bench.a_tenant(SAMPLE_TENANT, Tier::Enterprise);
         let (_, key_id) = bench.a_tenant_key(SAMPLE_TENANT);
-        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), &key_id);
+        let mut own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), &key_id);
+        let (node, instance) = nodes(&bench, &tenant_key);
+        own.extend([("node_id".to_owned(), node), ("instance_id".to_owned(), instance)]);
         Self { bench, key, own, agent, token, tenant_key }
     }
 
