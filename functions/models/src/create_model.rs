@@ -6,17 +6,17 @@ use http::StatusCode;
 use store::StoreError;
 use web::{Admin, Command, Error, Plane, TypedRefusals};
 
-use crate::view::{Description, Model, refused};
+use crate::view::{Model, NewModel, refused};
 
 /// Register a model. Nodes can be launched with it from now on.
 #[utoipa::path(post, path = "/admin/models", tag = "models", security(("admin_token" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat safely.")),
-    request_body = Description,
+    request_body = NewModel,
     responses((status = 201, description = "The model.", body = Model), TypedRefusals))]
 pub(crate) async fn create_model(
     State(plane): State<Plane>,
     _: Admin,
-    command: Command<Description, Admin>,
+    command: Command<NewModel, Admin>,
 ) -> Result<(StatusCode, Json<Model>), Error> {
     let now = plane.ports.clock.now();
     let made = model::Model::register(command.input.clone().into(), now).map_err(|bad| refused(&bad))?;
