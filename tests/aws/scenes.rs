@@ -1,6 +1,7 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
 mod credentials;
+mod nodes;
 mod tenants;
 mod volumes;
 
@@ -33,6 +34,7 @@ pub(crate) fn all() {
     volumes::all();
     tenants::all();
     credentials::all();
+    nodes::all();
 }
 
 /// A disk's life: used, backed up, used by another, renamed, let go; with what the clock finds of it.
@@ -125,10 +127,12 @@ fn a_life() {
     bench.dispatch(A10G);
     let token = bench.provision(&id);
     let agent = bench.enroll(&token);
+    bench.send(Ask::get(format!("/v1/jobs/{id}/logs/stream")).bearer(&key));
     bench.step("AwaitReady", &id, &json!({"token": "ready"})).expect("a token kept");
     agent.sync(&bench, &report("ready"));
     bench.step("Activate", &id, &json!({})).expect("active");
     bench.job(&key, &id);
+    bench.send(Ask::get(format!("/v1/jobs/{id}/logs/stream?follow=true")).bearer(&key));
     let next = "a".repeat(64);
     let mut rotating = report("ready");
     rotating["next_session"] = json!(next);
@@ -250,7 +254,9 @@ fn clock() {
         gpus: 1,
         gpu: Gpu::A10g,
         instance_type: "g5.xlarge".to_owned(),
-        life: std::time::Duration::from_secs(3600),
+        life: Some(std::time::Duration::from_secs(3600)),
+        serves: false,
+        use_spot: false,
         image: "busybox".to_owned(),
         disk: None,
         enroll_token: Secret::new("nobody's"),

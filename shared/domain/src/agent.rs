@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Secret, SecretHash, Timestamp, VolumeId, WorkloadId};
 
+mod model;
+
+pub use self::model::{ModelServer, Serve};
+
 /// How the agent is started: written by the fleet for this one attempt, read by the agent from its standard input or a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +32,12 @@ pub struct Boot {
     pub ssh_port: u16,
     /// JupyterLab's port on loopback, chosen by the fleet.
     pub jupyter_port: u16,
+    /// Where the model's endpoint listens, at [`Boot::listen`], chosen by the fleet; `None` for workloads without one.
+    #[serde(default)]
+    pub model_port: Option<u16>,
+    /// Which program serves models on this node; `None` means vLLM.
+    #[serde(default)]
+    pub model_server: Option<ModelServer>,
     /// The folder for this attempt's files: home, scratch, the socket between the two copies of the agent. In a pod it holds the socket
     /// alone, and is there already.
     pub work_dir: String,
@@ -91,11 +101,11 @@ pub struct Enroll {
 pub enum Progress {
     /// The sandbox or container is being made.
     Installing,
-    /// A model is being loaded; jobs never say this.
+    /// The model's server has been started and loads; jobs without a model never say this.
     ModelLoading,
     /// It is up; the agent is checking that the way in works.
     HealthCheck,
-    /// The way in works: SSH answered.
+    /// The way in works: SSH answered, and so did the model's server where there is one.
     Ready,
 }
 
@@ -149,6 +159,10 @@ pub struct Report {
     /// The [`Mount::freeze`] that the file system holds still for.
     #[serde(default)]
     pub frozen: Option<u64>,
+    /// For how long nothing has happened there, in seconds: no SSH session open, no Jupyter kernel busy, no request in flight at the
+    /// model's endpoint, no GPU at work. Relative, so that clocks need not agree; `None` from an agent that cannot say.
+    #[serde(default)]
+    pub idle_seconds: Option<u64>,
     /// The hash of the next session secret, when the agent rotates it; the old one dies when the new one is first used.
     pub next_session: Option<SecretHash>,
 }
@@ -164,6 +178,9 @@ pub struct Note {
     pub number: u64,
     /// The fact, in words for the job's owner; at most 500 characters.
     pub text: String,
+    /// How far within the phase of [`Report::progress`] this is, from 0 to 100, where that can be measured. It never falls within a phase.
+    #[serde(default)]
+    pub percent: Option<u8>,
 }
 
 /// The answer to [`Enroll`].
@@ -172,6 +189,9 @@ pub struct Enrolled {
     /// The user's own command line for the main process, given to the image's shell as one argument (`sh -c COMMAND`), or none for
     /// a job that one only logs into.
     pub command: Option<Secret>,
+    /// The model that is served here. Its server, which the agent supervises, is the main process then, in place of [`Enrolled::command`].
+    #[serde(default)]
+    pub serve: Option<Serve>,
     /// The user's environment, for the main process and for every session.
     pub env: BTreeMap<String, Secret>,
     /// What should be true from now on.

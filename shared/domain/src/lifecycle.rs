@@ -156,19 +156,35 @@ impl State {
         }
     }
 
-    /// How far a launch in this state has come, in percent (checklist 000#18).
+    /// How far a launch in this state has come, in percent: where its range begins.
     #[must_use]
     pub const fn progress(self) -> u8 {
+        self.progress_range().0
+    }
+
+    /// From where to where a launch goes within this state, in percent (checklist 000#18). No state begins before the one before it
+    /// ends. Being placed is the beginning of provisioning.
+    #[must_use]
+    pub const fn progress_range(self) -> (u8, u8) {
         match self {
-            Self::Queued => 0,
-            Self::Placed => 10,
-            Self::Provisioning => 20,
-            Self::InstanceReady => 35,
-            Self::Installing => 40,
-            Self::ModelLoading => 65,
-            Self::HealthCheck => 90,
-            Self::Active | Self::Draining | Self::Ended => 100,
+            Self::Queued => (0, 0),
+            Self::Placed => (10, 20),
+            Self::Provisioning => (20, 30),
+            Self::InstanceReady => (35, 35),
+            Self::Installing => (40, 60),
+            Self::ModelLoading => (65, 85),
+            Self::HealthCheck => (90, 90),
+            Self::Active | Self::Draining | Self::Ended => (100, 100),
         }
+    }
+
+    /// How far a launch has come that is `percent` through this state, in percent of the whole launch; beyond 100 counts as 100.
+    #[must_use]
+    pub fn progress_at(self, percent: u8) -> u8 {
+        let (from, to) = self.progress_range();
+        let within = u16::from(to - from) * u16::from(percent.min(100)) / 100;
+        // The part is at most `to - from`, which is a byte.
+        u8::try_from(within).map_or(to, |within| from + within)
     }
 }
 
@@ -268,8 +284,30 @@ mod tests {
                 if let Some(to) = from.after(step) {
                     assert!(to >= from && to.progress() >= from.progress(), "{from:?} {step:?} {to:?}");
                     assert!(to > from || step == Step::Provision, "only another attempt stays where it is");
+                    assert!(to == from || to.progress() >= from.progress_range().1, "{from:?} {step:?} {to:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn progress_within_a_state() {
+        for (state, percent, progress) in [
+            (State::Queued, 100, 0),
+            (State::Placed, 0, 10),
+            (State::Placed, 100, 20),
+            (State::Provisioning, 100, 30),
+            (State::InstanceReady, 50, 35),
+            (State::Installing, 0, 40),
+            (State::Installing, 25, 45),
+            (State::Installing, 99, 59),
+            (State::Installing, 100, 60),
+            (State::ModelLoading, 50, 75),
+            (State::ModelLoading, 255, 85),
+            (State::HealthCheck, 100, 90),
+            (State::Active, 1, 100),
+        ] {
+            assert_eq!(state.progress_at(percent), progress, "{state:?} {percent}");
         }
     }
 }

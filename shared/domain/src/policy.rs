@@ -19,12 +19,36 @@ pub struct Policy {
     pub highest_priority: u8,
     /// How many jobs of one user may wait and run at once.
     pub jobs_per_user: u32,
+    /// How many nodes or instances one tenant may have that have not ended.
+    #[serde(default = "nodes_per_tenant")]
+    pub nodes_per_tenant: u32,
     /// How many disks one user may have, those included that are marked for deletion.
     pub disks_per_user: u32,
     /// How many people may be added to one job.
     pub users_per_job: usize,
     /// How long a key lives after a login or a rotation, in hours (1 to 168).
     pub key_ttl_hours: u32,
+    /// How many streams of events one tenant may follow at once.
+    #[serde(default = "ten")]
+    pub streams_per_tenant: u32,
+    /// How long a stream of events may last, in seconds (1 to 600). It ends by itself then, and its reader comes back. API Gateway cuts a
+    /// stream after 15 minutes, and our own functions end a little after ten; but a function goes on, and keeps its tenant's place, when its
+    /// reader is long gone, and a key that was revoked is asked for only when a reader comes back.
+    #[serde(default = "two_minutes")]
+    pub longest_stream_seconds: u32,
+}
+
+const fn ten() -> u32 {
+    10
+}
+
+const fn two_minutes() -> u32 {
+    120
+}
+
+/// What an installation that was configured before there were nodes has.
+const fn nodes_per_tenant() -> u32 {
+    100
 }
 
 impl Default for Policy {
@@ -35,9 +59,12 @@ impl Default for Policy {
             default_hours: 8,
             highest_priority: 50,
             jobs_per_user: 1_000,
+            nodes_per_tenant: nodes_per_tenant(),
             disks_per_user: 100,
             users_per_job: 20,
             key_ttl_hours: 2,
+            streams_per_tenant: ten(),
+            longest_stream_seconds: two_minutes(),
         }
     }
 }
@@ -71,6 +98,20 @@ pub const SECOND_TRY: Duration = Duration::from_secs(5);
 /// An active workload is looked at this often even when nothing is due, in case that what it runs on went away and nobody said so.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
+/// An open-ended workload whose agent was not heard for so long is looked at once more, and then ended (design.md, section 4).
+pub const SILENCE: Duration = Duration::from_secs(3600);
+
+/// How long after the first look the second one comes: longer than any agent waits between two calls, so that one that is there is heard
+/// in between, even where one of its calls is lost.
+pub const SECOND_LOOK: Duration = Duration::from_secs(10 * 60);
+
+/// That the agent of an open-ended workload was heard is written down this often at most: no more than one look of the sweep, so that
+/// nobody is ended who was silent for less than [`SILENCE`].
+pub const HEARD_AGAIN: Duration = LOOK_AGAIN;
+
+/// A node may be left alone for so many minutes at least and at most before it ends by itself.
+pub const IDLE_MINUTES: std::ops::RangeInclusive<u32> = 1..=7 * 24 * 60;
+
 /// Two hosts' clocks may be this far apart: a job that leaves so shortly before its end has come to its end.
 pub const CLOCKS_APART: Duration = Duration::from_secs(15);
 
@@ -89,6 +130,10 @@ pub const DEAD_LETTER_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
 /// How long a presigned login is remembered after its use. It is good for at most two minutes by any one clock (its date may be a minute
 /// ahead, and it lives for a minute); the rest is for clocks that differ.
 pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
+
+/// A stream of events counts against its tenant's for so long after it last said that it is alive: a process that was killed gives its place
+/// back by itself.
+pub const STREAM_LEASE: Duration = Duration::from_secs(45);
 
 /// How long a key that is over is still known as one, so that its holder is told so.
 pub const DEAD_KEY_TTL: Duration = Duration::from_secs(24 * 3600);

@@ -17,11 +17,14 @@ pub mod embedded;
 mod error;
 pub mod identities;
 mod items;
+pub mod launches;
 mod leaving;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
+pub mod models;
 pub mod plane;
 mod requests;
+pub mod streams;
 pub mod tables;
 pub mod tenants;
 mod transaction;

@@ -41,7 +41,7 @@ pub enum Error {
     TooLarge,
     /// The body is not JSON.
     UnsupportedMediaType,
-    /// Asked too often: again in so many seconds.
+    /// Asked too often, or more at once than one caller may have: again in so many seconds.
     TooMany(&'static str, u32),
     /// Not now, but so many seconds later.
     Unavailable(&'static str, u32),

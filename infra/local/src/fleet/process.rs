@@ -56,6 +56,8 @@ impl Inner {
             listen: self.settings.listen.to_string(),
             ssh_port: made.address.ssh_port,
             jupyter_port: made.address.jupyter_port,
+            model_port: made.address.model_port,
+            model_server: order.serves.then(|| self.settings.model_server.clone()),
             work_dir: work_dir.to_string_lossy().into_owned(),
             host_key: self.settings.host_key.to_string_lossy().into_owned(),
             hidden: data_root.map(|root| root.to_string_lossy().into_owned()).into_iter().collect(),

@@ -27,13 +27,14 @@ fn submitted(hours: u32, end_on_exit: bool) -> Workload {
         priority: 50,
         end_on_exit,
         disk: None,
+        serve: None,
     };
     let submission = Submission {
         id: WorkloadId::new(START, &[1; 32]),
         tenant: TenantId::new("t"),
         owner: UserName::new("u"),
         spec,
-        duration: Hours::whole(hours),
+        duration: Some(Hours::whole(hours)),
         sealed_jupyter_token: None,
     };
     Workload::submit(submission, START).workload
@@ -47,6 +48,7 @@ fn report(progress: Progress) -> Report {
         jupyter: JupyterState::Off,
         notes: vec![],
         frozen: None,
+        idle_seconds: None,
         next_session: None,
     }
 }
@@ -193,7 +195,7 @@ fn extension_moves_the_end_and_the_warnings() {
     let extended =
         warned.workload.extend(Hours::whole(2), &policy, end.minus(Duration::from_secs(30))).unwrap().workload;
     assert_eq!(extended.expires_at, Some(end.plus(Duration::from_secs(7200))));
-    assert_eq!(extended.duration, Hours::whole(3));
+    assert_eq!(extended.duration, Some(Hours::whole(3)));
     assert_eq!(extended.due_at(), Some(end.plus(Duration::from_secs(7200 - 1800))));
     let refused = extended.extend(Hours::whole(46), &policy, end).unwrap_err();
     assert_eq!(refused, Refusal::TooLong { most: 48, left: 45.0 });
@@ -209,7 +211,7 @@ fn reports_only_move_forward() {
     assert!(checking.report(&report(Progress::Ready), after(60)).ready);
     // A fast agent skips phases, and a note is taken once.
     let enrolled = in_state(State::InstanceReady, 4);
-    let note = |number| Note { number, text: "a fact".to_owned() };
+    let note = |number| Note { number, text: "a fact".to_owned(), percent: None };
     let reported = enrolled.report(&Report { notes: vec![note(1), note(2)], ..report(Progress::Ready) }, after(60));
     let kinds = reported.changes.iter().map(|change| change.entry.kind.as_str()).collect::<Vec<_>>();
     assert_eq!((kinds, reported.ready), (vec!["note", "note", "health_check"], true));
