@@ -38,10 +38,10 @@ async fn create(store: &Store, world: &World, provider: Provider, is_default: bo
 async fn count(store: &Store, id: CredentialId, add: bool) -> Result<(), StoreError> {
     let mut transaction = store.transaction();
     if add {
-        add_use(&mut transaction, &tenant(), id)?
+        add_use(&mut transaction, &tenant(), id)?;
     } else {
-        drop_use(&mut transaction, &tenant(), id)?
-    };
+        drop_use(&mut transaction, &tenant(), id)?;
+    }
     transaction.commit().await?.written()
 }
 

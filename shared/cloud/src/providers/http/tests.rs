@@ -73,7 +73,7 @@ impl Clock for Stopped {
     }
 
     async fn sleep(&self, _: Duration) {
-        pending().await
+        pending::<()>().await;
     }
 }
 
@@ -89,7 +89,7 @@ async fn cloud() -> (Cloud, HttpProviders) {
 }
 
 impl Cloud {
-    fn says(&self, status: u16, body: impl ToString) {
+    fn says(&self, status: u16, body: &(impl ToString + ?Sized)) {
         *self.manner.lock().unwrap() = Manner::Says(status, body.to_string());
     }
 
@@ -181,7 +181,7 @@ fn requests_are_signed_as_aws_publishes() {
 async fn sts_is_asked_for_its_region_and_with_the_token() {
     let (cloud, providers) = cloud().await;
     let whose = json!({"GetCallerIdentityResponse": {"GetCallerIdentityResult": {"Account": "123456789012"}}});
-    cloud.says(200, whose);
+    cloud.says(200, &whose);
     let valid = Verdict::Valid { account: "123456789012".into() };
     assert_eq!(providers.check(&keys(Provider::Aws, json!({}))).await, valid);
     assert_eq!(
@@ -214,7 +214,7 @@ async fn sts_is_asked_for_its_region_and_with_the_token() {
 #[tokio::test]
 async fn azure_is_asked_in_its_directory() {
     let (cloud, providers) = cloud().await;
-    cloud.says(200, json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "eyJ0"}));
+    cloud.says(200, &json!({"token_type": "Bearer", "expires_in": 3599, "access_token": "eyJ0"}));
     let account = "87654321-4321-4321-4321-210987654321".to_owned();
     assert_eq!(providers.check(&keys(Provider::Azure, json!({}))).await, Verdict::Valid { account });
     let asked = cloud.asked();
@@ -229,7 +229,7 @@ async fn azure_is_asked_in_its_directory() {
 #[tokio::test]
 async fn google_is_sent_a_signed_jwt() {
     let (cloud, providers) = cloud().await;
-    cloud.says(200, json!({"access_token": "ya29.c", "expires_in": 3599}));
+    cloud.says(200, &json!({"access_token": "ya29.c", "expires_in": 3599}));
     let pem = KEY.to_pkcs8_pem(LineEnding::LF).unwrap();
     // As the file has it, and with its line breaks spelt out.
     for pem in [pem.to_string(), pem.replace('\n', "\\n")] {
