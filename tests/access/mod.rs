@@ -10,6 +10,7 @@ use domain::{
     Secret, TenantId, Timestamp, UserName,
     api_key::{KeyKind, mint},
     identity::Member,
+    tenant::{TenantUpdate, Tier},
 };
 use futures::executor::block_on;
 use store::identities::{AgentKey, Holder};
@@ -17,14 +18,14 @@ use store::identities::{AgentKey, Holder};
 use crate::support::{
     ADMIN,
     drive::Bench,
-    operations::{Caller, Operation, Scene, Things, operations, samples},
+    operations::{Caller, Operation, SAMPLE_TENANT, Scene, Things, operations, samples},
     wire::Ask,
 };
 
 const MATRIX: &str = include_str!("matrix.txt");
 
 /// Every kind of caller, in the order of the table's columns.
-const CALLERS: [&str; 17] = [
+const CALLERS: [&str; 22] = [
     "none",
     "garbage",
     "checksum",
@@ -38,6 +39,11 @@ const CALLERS: [&str; 17] = [
     "owner",
     "admin",
     "no-admin",
+    "tenant",
+    "its-user",
+    "free",
+    "suspended",
+    "revoked",
     "session",
     "session-end",
     "token",
@@ -91,6 +97,23 @@ fn as_caller(scene: &Scene, caller: &str, ask: Ask) -> Ask {
             bench.ok(&old, Ask::post("/v1/keys/rotate"));
             old
         }
+        "tenant" => scene.tenant_key.clone(),
+        "its-user" => bench.key_in(SAMPLE_TENANT, "ann"),
+        "free" => bench.a_tenant("550e8400-e29b-41d4-a716-446655440001", Tier::Free).0,
+        "suspended" => {
+            let (key, _) = bench.a_tenant("550e8400-e29b-41d4-a716-446655440002", Tier::Enterprise);
+            let tenant = TenantId::new("550e8400-e29b-41d4-a716-446655440002");
+            let known = block_on(bench.plane.store.tenant(&tenant)).unwrap().unwrap();
+            let update = TenantUpdate { suspended: Some(true), ..TenantUpdate::default() };
+            block_on(bench.plane.store.write_tenant(&known.update(update, now).unwrap(), None)).unwrap();
+            key
+        }
+        "revoked" => {
+            let (key, id) = bench.a_tenant_key(SAMPLE_TENANT);
+            let tenant = TenantId::new(SAMPLE_TENANT);
+            block_on(bench.plane.store.revoke_tenant_key(&tenant, id.parse().unwrap(), now)).unwrap();
+            key
+        }
         "elsewhere" => bench.key_in("another", "jschmidt"),
         "colleague" => bench.login("colleague"),
         "owner" => scene.key.clone(),
@@ -111,7 +134,8 @@ fn as_caller(scene: &Scene, caller: &str, ask: Ask) -> Ask {
 fn answered(scene: &mut Scene, operation: &Operation, caller: &str) -> u16 {
     let ask = as_caller(scene, caller, scene.bare(operation));
     let status = scene.bench.send(ask).status;
-    if (status < 400 && operation.method != http::Method::GET) || caller == "token-end" {
+    let made = ["free", "suspended"].contains(&caller);
+    if (status < 400 && operation.method != http::Method::GET) || caller == "token-end" || made {
         *scene = Scene::new();
     }
     status

@@ -37,8 +37,8 @@ impl Function {
     /// How long one invocation may take.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(match &self.trigger {
-            // A stream ends by itself before that (`get_job_logs`).
-            Trigger::Http { streams: true, .. } => 150,
+            // A stream ends by itself after ten minutes at the latest (`web::stream`).
+            Trigger::Http { streams: true, .. } => 660,
             // API Gateway waits for 29 seconds.
             Trigger::Http { .. } | Trigger::Pages(_) => 28,
             Trigger::Queue(_) => 120,
@@ -102,7 +102,8 @@ fn workers() -> Vec<Function> {
         worker("DiskOrphans", "disk-worker", seldom),
         worker("Sweeper", "sweeper", each_minute.clone()),
         worker("Orphans", "sweeper", each_minute.clone()),
-        worker("Nodes", "sweeper", each_minute),
+        worker("Nodes", "sweeper", each_minute.clone()),
+        worker("Tenants", "sweeper", each_minute),
     ];
     workers.extend(launcher::FUNCTIONS.map(|(function, _)| worker(function, "launcher", Trigger::Step)));
     workers

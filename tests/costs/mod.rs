@@ -139,7 +139,7 @@ fn operations_alone() -> Vec<(String, Count)> {
     let alone = |operation: Operation| {
         let scene = Scene::new();
         let ask = scene.ask(&operation);
-        let answered = || assert_eq!(scene.bench.send(ask).status, 200, "{}", operation.id);
+        let answered = || assert_eq!(scene.bench.send(ask).status, operation.good(), "{}", operation.id);
         let count = count(&scene.bench, answered);
         (operation.id, count)
     };

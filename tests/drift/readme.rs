@@ -18,6 +18,8 @@ fn endpoints() -> String {
         let key = match operation.caller {
             Caller::Public => "none",
             Caller::User => "user",
+            Caller::Tenant => "tenant",
+            Caller::Admin => "admin",
             Caller::Agent => "agent",
         };
         table.push_str(&format!("| `{} {}` | {summary} | {key} |\n", operation.method, operation.path));

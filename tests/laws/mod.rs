@@ -31,7 +31,7 @@ mod launches;
 mod mutants;
 mod people;
 mod random;
-mod secrets;
+pub(crate) mod secrets;
 mod single;
 mod turns;
 mod wire;

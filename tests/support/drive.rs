@@ -7,16 +7,18 @@ use cloud::{
     sim::World,
 };
 use domain::{
-    PoolId, Secret, TenantId, UserName, WorkloadId,
-    api_key::{KeyKind, mint},
+    KeyId, PoolId, Secret, TenantId, UserName, WorkloadId,
+    api_key::{KeyKind, mint, shown_prefix},
     identity::Member,
     message::{Message, QueueName},
+    names::{Email, Label, TenantName},
     policy::MOST_RECEIVES,
+    tenant::{Tenant, Tier},
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use store::{Plane, Settings, embedded::Embedded};
+use store::{Plane, Settings, embedded::Embedded, tenants::TenantKeyRow};
 use tower::ServiceExt;
 
 use super::{
@@ -153,7 +155,8 @@ impl Bench {
         let key = mint(KeyKind::User, &self.plane.ports.ids.random());
         let expires_at = self.world.now().plus(Duration::from_secs(7200));
         let (tenant, user) = (TenantId::new(tenant), UserName::new(user));
-        let member = Member { tenant, user, user_id: 900, expires_at };
+        let user_id = block_on(self.plane.store.user_id(&tenant, &user, self.world.now())).expect("a number");
+        let member = Member { tenant, user, user_id, expires_at };
         block_on(self.plane.store.add_user_key(&key, &member)).expect("a key");
         key.reveal().to_owned()
     }
@@ -277,6 +280,42 @@ impl Bench {
     pub(crate) fn end_orphans(&self) -> u32 {
         let work = || block_on(sweeper::end_orphans(&self.plane)).expect("a hunt");
         grants::watch("Orphans", &self.world, &self.embedded, work)
+    }
+
+    /// A tenant of this id, with a key; and the key's id.
+    #[track_caller]
+    pub(crate) fn a_tenant(&self, id: &str, tier: Tier) -> (String, String) {
+        let (name, email) = (TenantName::parse("Test Organization"), Email::parse("test@example.com"));
+        let (name, email) = (name.expect("a name"), email.expect("an address"));
+        let tenant = Tenant::create(TenantId::new(id), name, email, tier, self.world.now());
+        block_on(self.plane.store.write_tenant(&tenant, None)).expect("a tenant");
+        self.a_tenant_key(id)
+    }
+
+    /// Another key of a tenant's; and its id.
+    #[track_caller]
+    pub(crate) fn a_tenant_key(&self, tenant: &str) -> (String, String) {
+        let (now, ids) = (self.world.now(), &self.plane.ports.ids);
+        let (key, id) = (mint(KeyKind::Tenant, &ids.random()), KeyId::new(now, &ids.random()));
+        let known = TenantKeyRow {
+            id,
+            tenant: TenantId::new(tenant),
+            name: Label::parse("a key").expect("a name"),
+            prefix: shown_prefix(KeyKind::Tenant, &key),
+            hash: key.hash(),
+            created_at: now,
+            expires_at: None,
+            revoked_at: None,
+        };
+        block_on(self.plane.store.add_tenant_key(&known, None)).expect("a key");
+        (key.reveal().to_owned(), id.to_string())
+    }
+
+    /// Tenants that are being deleted.
+    #[track_caller]
+    pub(crate) fn let_tenants_go(&self) -> u32 {
+        let work = || block_on(sweeper::let_tenants_go(&self.plane)).expect("a list");
+        grants::watch("Tenants", &self.world, &self.embedded, work)
     }
 
     /// The ledger of nodes is brought in line with a budget of so many for each pool.

@@ -4,16 +4,20 @@ use std::{collections::BTreeMap, io::Write, sync::OnceLock};
 
 use domain::{
     Disk, SnapshotId, TenantId, UserName, VolumeId,
+    credential::{self, CloudKeys, Provider},
     disk::{Asked, DiskChange, DiskRefusal},
-    names::{DiskName, GithubName},
+    names::{DiskName, GithubName, Label},
     ssh::PublicKey,
+    tenant::Tier,
 };
 use flate2::{Compression, write::GzEncoder};
 use futures::executor::block_on;
 use http::Method;
 use serde_json::{Value, json};
+use store::credentials::sealed_with;
 
 use super::{
+    ADMIN,
     drive::{A10G, Agent, Bench, TENANT, small},
     wire::Ask,
 };
@@ -23,19 +27,34 @@ pub(crate) const SAMPLE_JOB: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d11";
 /// The id of a disk's operation in every example.
 const SAMPLE_OPERATION: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d12";
 
-/// What stands in paths, by the parameters' names.
+/// The tenant of every example: it is there under this id in every scene.
+pub(crate) const SAMPLE_TENANT: &str = "550e8400-e29b-41d4-a716-446655440000";
+/// The id of a tenant's key in every example.
+const SAMPLE_KEY: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d13";
+/// The id of a tenant's credential in every example.
+const SAMPLE_CREDENTIAL: &str = "cred-12345678-1234-1234-1234-123456789012";
+
+/// What stands in paths and in queries that must be there, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
 
 /// A new parameter needs an entry here, and what it stands for a place in [`Scene::new`].
-fn things(job: &str, disk: &str, operation: &str) -> Things {
-    [("job_id", job), ("github_username", "jeanschmidt"), ("disk_name", disk), ("operation_id", operation)]
-        .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
-        .into()
+fn things(job: &str, disk: &str, operation: &str, [key, credential]: [&str; 2]) -> Things {
+    [
+        ("job_id", job),
+        ("github_username", "jeanschmidt"),
+        ("disk_name", disk),
+        ("operation_id", operation),
+        ("tenant_id", SAMPLE_TENANT),
+        ("key_id", key),
+        ("credential_id", credential),
+    ]
+    .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
+    .into()
 }
 
 /// What stands in the paths of examples.
 pub(crate) fn samples() -> Things {
-    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION)
+    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION, [SAMPLE_KEY, SAMPLE_CREDENTIAL])
 }
 
 /// Who may call an operation, as the document says.
@@ -43,6 +62,8 @@ pub(crate) fn samples() -> Things {
 pub(crate) enum Caller {
     Public,
     User,
+    Tenant,
+    Admin,
     Agent,
 }
 
@@ -73,6 +94,22 @@ impl Operation {
     /// Whether it takes an agent's one-time token, and not its session.
     pub(crate) fn enrolls(&self) -> bool {
         self.id == "agent_enroll"
+    }
+
+    /// The query that it cannot do without, with what stands there.
+    fn needed_query(&self, things: &Things) -> String {
+        let parameters = self.described["parameters"].as_array().cloned().unwrap_or_default();
+        let needed = parameters.into_iter().filter(|one| one["in"] == "query" && one["required"] == true);
+        let pairs = needed.map(|one| one["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>();
+        let pairs = pairs.into_iter().map(|name| format!("{name}={}", things[&name])).collect::<Vec<_>>();
+        if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+    }
+
+    /// The status of its good answer.
+    pub(crate) fn good(&self) -> u16 {
+        let statuses = self.described["responses"].as_object().into_iter().flatten();
+        let good = statuses.filter_map(|(status, _)| status.parse().ok()).find(|status| (200..300).contains(status));
+        good.unwrap_or(200)
     }
 
     /// Names of its query parameters.
@@ -108,12 +145,15 @@ fn operation(document: &Value, path: &str, method: &str, described: Value) -> Op
     let what = format!("{method} {path}");
     let schemes = described["security"].as_array().cloned().unwrap_or_default();
     let needs = |name: &str| schemes.iter().any(|scheme| scheme.get(name).is_some());
-    let caller = match (needs("user_key"), needs("agent")) {
-        (true, false) => Caller::User,
-        (false, true) => Caller::Agent,
-        (false, false) => Caller::Public,
-        (true, true) => panic!("{what}: an operation is for people or for agents"),
-    };
+    let kinds = [
+        ("user_key", Caller::User),
+        ("tenant_key", Caller::Tenant),
+        ("admin_token", Caller::Admin),
+        ("agent", Caller::Agent),
+    ];
+    let callers = kinds.into_iter().filter(|(scheme, _)| needs(scheme)).map(|(_, caller)| caller).collect::<Vec<_>>();
+    assert!(callers.len() < 2, "{what}: an operation is for one kind of caller");
+    let caller = callers.first().copied().unwrap_or(Caller::Public);
     let body = &described["requestBody"]["content"]["application/json"];
     let named = body["schema"]["$ref"].as_str().and_then(|name| document.pointer(name.trim_start_matches('#')));
     let examples = [&body["example"], &named.unwrap_or(&body["schema"])["example"]];
@@ -216,6 +256,21 @@ pub(crate) fn a_disk(bench: &Bench, name: &str) -> String {
     operation.to_string()
 }
 
+/// A tenant's credential for AWS, its default there; and its id.
+pub(crate) fn a_credential(bench: &Bench, tenant: &str) -> String {
+    let (ports, now) = (&bench.plane.ports, bench.world.now());
+    let id = ports.ids.credential(now);
+    let name = Label::parse("AWS Production").expect("a name");
+    let tenant = TenantId::new(tenant);
+    let asked = credential::Asked { id, tenant: tenant.clone(), provider: Provider::Aws, name, is_default: true };
+    let keys = json!({"access_key_id": "AKIA0123456789ABCDEF", "secret_access_key": "secret", "region": "us-west-2"});
+    let keys = CloudKeys::read(Provider::Aws, keys.as_object().cloned().unwrap_or_default()).expect("keys");
+    let text = keys.to_text().expect("a text");
+    let sealed = block_on(ports.vault.seal(&sealed_with(&tenant, id), &text)).expect("sealed");
+    block_on(bench.plane.store.write_credential(&asked.create(now), Some(&sealed), None)).expect("a credential");
+    id.to_string()
+}
+
 /// A plane in which the example of every operation is good: somebody with an active job, and its agent.
 pub(crate) struct Scene {
     pub(crate) bench: Bench,
@@ -225,6 +280,8 @@ pub(crate) struct Scene {
     pub(crate) agent: Agent,
     /// The one-time token of another job's agent, which has not called in.
     pub(crate) token: String,
+    /// A key of the tenant that the examples name, which pays for everything.
+    pub(crate) tenant_key: String,
 }
 
 impl Scene {
@@ -246,8 +303,10 @@ impl Scene {
         bench.reconcile(&job);
         let token = bench.provision(&booting);
         bench.embedded.meter().start();
-        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"));
-        Self { bench, key, own, agent, token }
+        let (tenant_key, _) = bench.a_tenant(SAMPLE_TENANT, Tier::Enterprise);
+        let (_, key_id) = bench.a_tenant_key(SAMPLE_TENANT);
+        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), [&key_id, &a_credential(&bench, SAMPLE_TENANT)]);
+        Self { bench, key, own, agent, token, tenant_key }
     }
 
     /// The key that opens an operation.
@@ -255,6 +314,8 @@ impl Scene {
         match operation.caller {
             Caller::Public => None,
             Caller::User => Some(&self.key),
+            Caller::Tenant => Some(&self.tenant_key),
+            Caller::Admin => Some(ADMIN),
             Caller::Agent if operation.enrolls() => Some(&self.token),
             Caller::Agent => Some(&self.agent.session),
         }
@@ -278,6 +339,7 @@ impl Scene {
     pub(crate) fn ask(&self, operation: &Operation) -> Ask {
         let ask = self.bare(operation);
         match self.key_for(operation) {
+            Some(key) if operation.caller == Caller::Admin => ask.with("x-admin-token", key),
             Some(key) => ask.bearer(key),
             None => ask,
         }
@@ -286,9 +348,10 @@ impl Scene {
 
 /// An operation's path with its parameters filled in.
 pub(crate) fn fill(operation: &Operation, things: &Things) -> String {
-    operation.parameters().into_iter().fold(operation.path.clone(), |path, name| {
+    let path = operation.parameters().into_iter().fold(operation.path.clone(), |path, name| {
         let thing = things.get(name);
         let thing = thing.unwrap_or_else(|| panic!("say in tests/support/operations.rs what {name} is in examples"));
         path.replace(&format!("{{{name}}}"), thing)
-    })
+    });
+    path + &operation.needed_query(things)
 }

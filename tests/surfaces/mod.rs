@@ -4,6 +4,7 @@ mod actions;
 mod bad_input;
 mod cluster;
 mod contention;
+mod credentials;
 mod disks;
 mod front;
 mod jobs;
@@ -12,8 +13,10 @@ mod login;
 mod once;
 mod output;
 mod poison;
+mod streams;
 mod submit;
 mod sweep;
+mod tenants;
 
 use serde_json::Value;
 

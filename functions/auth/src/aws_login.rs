@@ -142,7 +142,7 @@ pub(crate) async fn aws_login(
     let member = Member { tenant, user, user_id, expires_at };
     plane.store.add_user_key(&api_key, &member).await?;
     Ok(Json(LoggedIn {
-        key_prefix: shown_prefix(&api_key),
+        key_prefix: shown_prefix(KeyKind::User, &api_key),
         api_key,
         user_id,
         username: member.user.to_string(),

@@ -40,7 +40,7 @@ pub(crate) async fn rotate_key(
     let expires_at = now.plus(Hours::whole(plane.settings.policy.key_ttl_hours).duration());
     let api_key = mint(KeyKind::User, &plane.ports.ids.random());
     let renewed = identity::Member { expires_at, ..member.identity.clone() };
-    let key_prefix = shown_prefix(&api_key);
+    let key_prefix = shown_prefix(KeyKind::User, &api_key);
     let claim = command.claim(format!("the key {key_prefix}..."), None, now);
     plane.store.rotate_user_key(&member.key, &api_key, &renewed, claim.as_ref(), now).await?;
     Ok(Json(Rotated { api_key, key_prefix, user_id: renewed.user_id, username: renewed.user.to_string(), expires_at }))

@@ -139,3 +139,24 @@ pub async fn end_orphans(plane: &Plane) -> Result<u32, WorkError> {
     }
     Ok(ended)
 }
+
+/// Goes on with tenants that are being deleted. Gives how many are gone.
+///
+/// # Errors
+/// When the list of them could not be read; the next time comes.
+pub async fn let_tenants_go(plane: &Plane) -> Result<u32, WorkError> {
+    let (now, mut mark, mut gone) = (plane.ports.clock.now(), None, 0);
+    loop {
+        let (tenants, next) = plane.store.due_tenants(now, mark).await?;
+        for tenant in tenants {
+            match plane.let_go(&tenant).await {
+                Ok(went) => gone += u32::from(went),
+                Err(error) => tracing::warn!(%tenant, %error, "sweep.tenant_failed"),
+            }
+        }
+        match next {
+            Some(_) => mark = next,
+            None => return Ok(gone),
+        }
+    }
+}

@@ -7,6 +7,7 @@ fn main() -> std::process::ExitCode {
         .with(fleets::outside)
         .clock("Sweeper", |plane| async move { sweeper::sweep(&plane).await.map(drop) })
         .clock("Orphans", |plane| async move { sweeper::end_orphans(&plane).await.map(drop) })
-        .clock("Nodes", |plane| async move { sweeper::keep_nodes(&plane).await });
+        .clock("Nodes", |plane| async move { sweeper::keep_nodes(&plane).await })
+        .clock("Tenants", |plane| async move { sweeper::let_tenants_go(&plane).await.map(drop) });
     worker.run()
 }

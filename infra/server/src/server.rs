@@ -52,7 +52,9 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         keys::surface(),
         jobs::surface(),
         disks::surface(),
+        credentials::surface(),
         cluster::surface(),
+        tenants::surface(),
         agent_api::surface(),
     ]
 }

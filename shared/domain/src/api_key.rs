@@ -1,6 +1,7 @@
 //! API keys: 256 random bits with a prefix that says what kind they are and a checksum that catches slips of the hand.
 //!
-//! A key is `prefix` + 43 base62 digits of the random bits + 6 base62 digits of the CRC-32 of all that. The prefix lets secret
+//! A key is `prefix` + 43 base62 digits of the random bits + 6 base62 digits of the CRC-32 of all that; a tenant's key has 32 digits (190
+//! bits), as its reference says (checklist 000#20). The prefix lets secret
 //! scanners find leaked keys (as GitHub's token format does), and the checksum lets a mistyped or made-up key be refused without
 //! a look-up. Only [`SecretHash`]es of keys are stored.
 
@@ -9,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::{Secret, SecretHash};
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const BODY: usize = 43;
 const CHECKSUM: usize = 6;
 
 /// What a key is for, which its prefix tells.
@@ -18,6 +18,8 @@ const CHECKSUM: usize = 6;
 pub enum KeyKind {
     /// A person's key, from a login.
     User,
+    /// A tenant's key, from an admin or from the tenant itself.
+    Tenant,
     /// A node's one-time token.
     Enroll,
     /// A node's session.
@@ -26,15 +28,24 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::User, Self::Enroll, Self::Session];
+    pub const ALL: [Self; 4] = [Self::User, Self::Tenant, Self::Enroll, Self::Session];
 
-    /// The key's first four characters.
+    /// The key's first characters.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::User => "swk_",
+            Self::Tenant => "clsk_live_",
             Self::Enroll => "swe_",
             Self::Session => "sws_",
+        }
+    }
+
+    /// How many random digits a key has.
+    const fn digits(self) -> usize {
+        match self {
+            Self::User | Self::Enroll | Self::Session => 43,
+            Self::Tenant => 32,
         }
     }
 }
@@ -43,16 +54,16 @@ impl KeyKind {
 #[must_use]
 pub fn mint(kind: KeyKind, random: &[u8; 32]) -> Secret {
     let mut text = kind.prefix().to_owned();
-    push_base62(&mut text, random, BODY);
+    push_base62(&mut text, random, kind.digits());
     let checksum = crc32fast::hash(text.as_bytes());
     push_base62(&mut text, &checksum.to_be_bytes(), CHECKSUM);
     Secret::new(text)
 }
 
-/// The first eight characters, by which a person recognises a key.
+/// The prefix and four characters more, by which a person recognises a key.
 #[must_use]
-pub fn shown_prefix(key: &Secret) -> String {
-    key.reveal().chars().take(8).collect()
+pub fn shown_prefix(kind: KeyKind, key: &Secret) -> String {
+    key.reveal().chars().take(kind.prefix().len() + 4).collect()
 }
 
 /// The kind and hash of a well-formed key; `None` when its prefix, length, digits or checksum are wrong.
@@ -60,7 +71,7 @@ pub fn shown_prefix(key: &Secret) -> String {
 pub fn read(text: &str) -> Option<(KeyKind, SecretHash)> {
     let kind = KeyKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix()))?;
     let digits = text.strip_prefix(kind.prefix())?;
-    if digits.len() != BODY + CHECKSUM || !digits.bytes().all(|b| b.is_ascii_alphanumeric()) {
+    if digits.len() != kind.digits() + CHECKSUM || !digits.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
     let (signed, checksum) = text.split_at(text.len() - CHECKSUM);
@@ -94,9 +105,9 @@ mod tests {
         for kind in KeyKind::ALL {
             for random in [[0; 32], [7; 32], [255; 32]] {
                 let key = mint(kind, &random);
-                assert_eq!(key.reveal().len(), 4 + BODY + CHECKSUM);
+                assert_eq!(key.reveal().len(), kind.prefix().len() + kind.digits() + CHECKSUM);
                 assert_eq!(read(key.reveal()), Some((kind, key.hash())));
-                assert_eq!(shown_prefix(&key).len(), 8);
+                assert_eq!(shown_prefix(kind, &key).len(), kind.prefix().len() + 4);
             }
         }
     }
@@ -112,7 +123,13 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_hand_is_no_key() {
-        let key = mint(KeyKind::User, &[9; 32]).reveal().to_owned();
+        for kind in KeyKind::ALL {
+            slips(kind);
+        }
+    }
+
+    fn slips(kind: KeyKind) {
+        let key = mint(kind, &[9; 32]).reveal().to_owned();
         for at in 0..key.len() {
             let mut other = key.clone().into_bytes();
             other[at] = if other[at] == b'a' { b'b' } else { b'a' };

@@ -54,6 +54,8 @@ uuid_ids! {
     MessageId
     /// What identifies a disk, whatever it is called.
     DiskId
+    /// What identifies a tenant's key: it is shown, and opens nothing.
+    KeyId
     /// What identifies something that was asked of a disk and takes its time. What a cloud makes for it is tagged with it.
     OperationId
 }
@@ -66,7 +68,7 @@ impl WorkloadId {
     }
 }
 
-fn uuid_v7(at: Timestamp, random: &[u8; 32]) -> Uuid {
+pub(crate) fn uuid_v7(at: Timestamp, random: &[u8; 32]) -> Uuid {
     let mut counter = [0; 10];
     counter.copy_from_slice(&random[..10]);
     Builder::from_unix_timestamp_millis(u64::try_from(at.millis()).unwrap_or(0), &counter).into_uuid()

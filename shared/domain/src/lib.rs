@@ -6,11 +6,13 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod credential;
 pub mod disk;
 pub mod gpu;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod launch_log;
 pub mod lifecycle;
 pub mod message;
 pub mod names;
@@ -19,13 +21,17 @@ pub mod policy;
 pub mod refusal;
 pub mod secret;
 pub mod ssh;
+pub mod tenant;
 pub mod time;
 pub mod timeline;
+pub mod usage;
 pub mod workload;
 
+pub use credential::{Credential, CredentialId};
 pub use disk::Disk;
 pub use ids::{
-    DiskId, InstanceId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId, WorkloadId,
+    DiskId, InstanceId, KeyId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId,
+    WorkloadId,
 };
 pub use refusal::Refusal;
 pub use secret::{Secret, SecretHash};

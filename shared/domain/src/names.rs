@@ -60,6 +60,15 @@ names! {
     /// A job's name, for people; it identifies nothing.
     #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
     JobName is_job_name "a name has 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit"
+    /// A tenant's name, for people; it identifies nothing.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+    TenantName is_label "a tenant's name has 1 to 200 characters, none of them a control character, and something that can be seen"
+    /// What a key or a credential is called, for people.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+    Label is_label "a name has 1 to 200 characters, none of them a control character, and something that can be seen"
+    /// An e-mail address, as far as it can be told without writing to it.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+    Email is_email "an e-mail address is name@domain in at most 254 characters"
     /// A disk's name, unique among its owner's.
     #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
     DiskName is_disk_name "a disk's name has 1 to 63 letters, digits, hyphens and underscores"
@@ -82,6 +91,22 @@ fn is_image_name(text: &str) -> bool {
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     let parts = text.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
     first && parts && text.len() <= 255 && text.bytes().all(allowed)
+}
+
+fn is_label(text: &str) -> bool {
+    let count = text.chars().count();
+    (1..=200).contains(&count) && !text.chars().any(char::is_control) && !text.trim().is_empty()
+}
+
+/// RFC 5321 allows more than this, which nobody uses, and 254 characters at most (its erratum 1690).
+fn is_email(text: &str) -> bool {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"(),:;<>[]\\".contains(&b));
+    let Some((name, domain)) = text.split_once('@') else { return false };
+    let labels = domain.split('.').all(|label| {
+        let allowed = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&label.len()) && allowed && !label.starts_with('-') && !label.ends_with('-')
+    });
+    plain && text.len() <= 254 && (1..=64).contains(&name.len()) && labels
 }
 
 fn is_job_name(text: &str) -> bool {
@@ -164,6 +189,13 @@ mod tests {
             DiskName::parse,
             &["a", "-", "My_data-2", &long[..63]],
             &["", "a.b", "a b", "é", "a/b", "a\n", &long[..64]],
+        );
+        check(TenantName::parse, &["a", "PRO Customer Inc", "Ünï"], &["", " ", "a\n", &long]);
+        check(Label::parse, &["AWS Production"], &["", "\t", &long]);
+        check(
+            Email::parse,
+            &["test@example.com", "a.b+c@x", "o'neil@mail.example.org"],
+            &["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b..c", "a@-b", "a\n@b", "a,b@c", &format!("{long}@b")],
         );
         check(JobName::parse, &["a", "training-run", "v1.2_b"], &["", "-a", ".a", "a b", "a/b", "a\n", &long[..64]]);
     }

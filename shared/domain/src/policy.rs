@@ -25,6 +25,22 @@ pub struct Policy {
     pub users_per_job: usize,
     /// How long a key lives after a login or a rotation, in hours (1 to 168).
     pub key_ttl_hours: u32,
+    /// How many streams of events one tenant may follow at once.
+    #[serde(default = "ten")]
+    pub streams_per_tenant: u32,
+    /// How long a stream of events may last, in seconds (1 to 600). It ends by itself then, and its reader comes back. API Gateway cuts a
+    /// stream after 15 minutes, and our own functions end a little after ten; but a function goes on, and keeps its tenant's place, when its
+    /// reader is long gone, and a key that was revoked is asked for only when a reader comes back.
+    #[serde(default = "two_minutes")]
+    pub longest_stream_seconds: u32,
+}
+
+const fn ten() -> u32 {
+    10
+}
+
+const fn two_minutes() -> u32 {
+    120
 }
 
 impl Default for Policy {
@@ -38,6 +54,8 @@ impl Default for Policy {
             disks_per_user: 100,
             users_per_job: 20,
             key_ttl_hours: 2,
+            streams_per_tenant: ten(),
+            longest_stream_seconds: two_minutes(),
         }
     }
 }
@@ -90,8 +108,25 @@ pub const DEAD_LETTER_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
 /// ahead, and it lives for a minute); the rest is for clocks that differ.
 pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
 
+/// A stream of events counts against its tenant's for so long after it last said that it is alive: a process that was killed gives its place
+/// back by itself.
+pub const STREAM_LEASE: Duration = Duration::from_secs(45);
+
 /// How long a key that is over is still known as one, so that its holder is told so.
 pub const DEAD_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a key lives that was given no end.
+pub const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// So many wrong tries of an admin's credential from one address, in a window of so long; then even the right one is refused there until the
+/// window is over.
+pub const WRONG_TRIES: (u64, Duration) = (10, Duration::from_secs(15 * 60));
+
+/// A request that was let in before a tenant was deleted is over by then: only then is looked for what it left.
+pub const LAST_REQUESTS: Duration = Duration::from_secs(60);
+
+/// How many keys a tenant may have that have not been taken back.
+pub const KEYS_PER_TENANT: usize = 100;
 
 /// How long ended workloads, their timelines and logs are kept.
 pub const HISTORY_TTL: Duration = Duration::from_secs(90 * 24 * 3600);

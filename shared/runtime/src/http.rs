@@ -11,20 +11,27 @@ use lambda_http::{RequestExt, request::RequestContext};
 use tower::{Service, ServiceExt};
 use web::{
     Plane, Surface,
+    admin::Peer,
     serve::{Front, Hosts, RequestId},
 };
 
-use crate::{Config, HANDLER, Outside, StartError, metrics, plane};
+use crate::{Config, HANDLER, Outside, Setup, StartError, metrics, plane};
 
 /// Answers one operation of a surface, the one whose function `_HANDLER` names; all of them where it is unset, as under
 /// `cargo lambda watch`.
 pub fn serve(surface: fn() -> Surface) -> ExitCode {
+    serve_with(surface, |_config, _sdk| Box::pin(async { Ok(Outside::nothing()) }))
+}
+
+/// As [`serve`], of a surface whose functions have something that lies outside AWS's own services.
+pub fn serve_with(surface: fn() -> Surface, outside: fn(Config, Sdk) -> Setup) -> ExitCode {
     crate::run(async move {
         let config = Config::from_process()?;
         let (function, surface) = pick(surface(), std::env::var(HANDLER).ok())?;
         let streams = surface.streams();
         let sdk = Sdk::new(config.aws.clone(), Arc::new(SystemClock));
-        let plane = plane(&config, &sdk, Outside::nothing());
+        let outside = outside(config.clone(), sdk.clone()).await?;
+        let plane = plane(&config, &sdk, outside);
         let router = router(&plane, config.cors_origins.clone(), surface);
         let counted = counting(router, plane, function);
         let ended = if streams {
@@ -100,12 +107,17 @@ fn count(function: &str, (at, took): (domain::Timestamp, Duration), status: u16)
 
 /// The request as our router takes it: under the id that the gateway gave it, and without the stage in its path, which is the gateway's.
 fn with_id(mut request: lambda_http::Request) -> Request<Body> {
-    let id = match request.extensions().get::<RequestContext>() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.request_id.clone(),
-        _ => None,
+    let (id, address) = match request.extensions().get::<RequestContext>() {
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            (context.request_id.clone(), context.identity.source_ip.as_ref().and_then(|address| address.parse().ok()))
+        }
+        _ => (None, None),
     };
     if let Some(id) = id {
         request.extensions_mut().insert(RequestId(id));
+    }
+    if let Some(address) = address {
+        request.extensions_mut().insert(Peer(address));
     }
     let path = request.raw_http_path().to_owned();
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();

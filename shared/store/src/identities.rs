@@ -1,7 +1,7 @@
 //! Keys, users, and the answers of idempotent requests.
 
 use domain::{
-    Secret, SecretHash, TenantId, Timestamp, UserName, WorkloadId, api_key::KeyKind, identity::Member, policy,
+    KeyId, Secret, SecretHash, TenantId, Timestamp, UserName, WorkloadId, api_key::KeyKind, identity::Member, policy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::{
     Store, StoreError, Table,
     items::{Item, count_of, millis, number, row, text, value},
     tables::TTL,
+    tenants::users_pk,
     transaction::{Guard, Lost, Outcome, Transaction},
 };
 
@@ -18,10 +19,21 @@ use crate::{
 pub enum Holder {
     /// A person.
     User(Member),
+    /// A tenant as a whole.
+    Tenant(TenantKey),
     /// A node that may enroll once.
     Enroll(AgentKey),
     /// A node's session.
     Session(AgentKey),
+}
+
+/// What a tenant's key stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantKey {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The key's own id.
+    pub id: KeyId,
 }
 
 /// What a node's token or session is good for: one attempt of one workload.
@@ -103,6 +115,8 @@ pub struct Claim {
     pub request: SecretHash,
     /// The answer's body; `None` when it held a secret.
     pub answer: Option<String>,
+    /// Something new was made, and the answer says so.
+    pub made: bool,
     /// What was made or changed.
     pub resource: String,
     /// When it was claimed.
@@ -117,6 +131,9 @@ pub struct Claimed {
     /// The answer's body; `None` when it held a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// Something new was made, and the answer said so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made: bool,
     /// What was made or changed.
     pub resource: String,
     /// When it is forgotten.
@@ -125,7 +142,7 @@ pub struct Claimed {
 
 const ONLY: &str = "-";
 
-fn key_pk(hash: &SecretHash) -> String {
+pub(crate) fn key_pk(hash: &SecretHash) -> String {
     format!("key#{}", hash.as_str())
 }
 
@@ -150,6 +167,7 @@ impl Claim {
         let claimed = Claimed {
             request: self.request.clone(),
             answer: self.answer.clone(),
+            made: self.made,
             resource: self.resource.clone(),
             expires_at: self.at.plus(policy::IDEMPOTENCY_TTL),
         };
@@ -170,6 +188,7 @@ impl Lost {
             Guard::Room => StoreError::NoRoom,
             Guard::Limit => StoreError::TooManyJobs,
             Guard::DiskLimit => StoreError::TooManyDisks,
+            Guard::CredentialLimit => StoreError::TooManyCredentials,
             Guard::Name => StoreError::NameTaken,
             // It was there when this was decided.
             Guard::Snapshot => StoreError::Moved,
@@ -229,19 +248,19 @@ impl Store {
     /// # Errors
     /// When the tables fail.
     pub async fn user_id(&self, tenant: &TenantId, user: &UserName, now: Timestamp) -> Result<u64, StoreError> {
-        let pk = format!("{tenant}#user#{user}");
+        let (pk, sk) = (users_pk(tenant), user.as_str());
         let known = |item| value::<UserRow>(item).map(|user| user.user_id);
-        if let Some(item) = self.get_row(Table::Identity, (&pk, ONLY)).await? {
+        if let Some(item) = self.get_row(Table::Identity, (&pk, sk)).await? {
             return known(item);
         }
         let counter = ("counter#users", ONLY);
         let counted = self.update_row(Table::Identity, counter, "ADD given :one", None, &[(":one", number(1))]).await?;
         let user_id = u64::try_from(count_of(&counted.unwrap_or_default(), "given")).unwrap_or(0);
         // Two first logins at once: one number is used, the other is left out.
-        if self.put_new(Table::Identity, row((&pk, ONLY), &UserRow { user_id, created_at: now })?).await? {
+        if self.put_new(Table::Identity, row((&pk, sk), &UserRow { user_id, created_at: now })?).await? {
             return Ok(user_id);
         }
-        let item = self.get_row(Table::Identity, (&pk, ONLY)).await?.ok_or(StoreError::Moved)?;
+        let item = self.get_row(Table::Identity, (&pk, sk)).await?.ok_or(StoreError::Moved)?;
         known(item)
     }
 
@@ -343,6 +362,7 @@ impl Holder {
     pub const fn kind(&self) -> KeyKind {
         match self {
             Self::User(_) => KeyKind::User,
+            Self::Tenant(_) => KeyKind::Tenant,
             Self::Enroll(_) => KeyKind::Enroll,
             Self::Session(_) => KeyKind::Session,
         }

@@ -32,7 +32,7 @@ pub(crate) const DUE: &str = "due";
 /// The one partition of a due index. Its writes are as many as there are changes of what is due, so that one partition's thousand a
 /// second is far away; beyond that it would be sharded.
 pub(crate) const DUE_NOW: &str = "due";
-/// The index that lists an owner's workloads, newest first.
+/// The index that lists an owner's workloads, and tenants, by time.
 pub(crate) const LISTING: &str = "listing";
 
 /// An index of a table, as the template and the embedded store make it.
@@ -85,9 +85,9 @@ impl Table {
     #[must_use]
     pub const fn indexes(self) -> &'static [Index] {
         match self {
-            Self::Workloads => &[BY_DUE, BY_OWNER],
+            Self::Workloads | Self::Identity => &[BY_DUE, BY_OWNER],
             Self::Capacity | Self::Disks => &[BY_DUE],
-            Self::Identity | Self::Local => &[],
+            Self::Local => &[],
         }
     }
 

@@ -18,7 +18,6 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use logs::LogBatchRow;
 pub use write::{DiskWrite, NewAttempt, Session, Write};
 
 use crate::{
@@ -225,6 +224,33 @@ impl Store {
         self.page(Table::Workloads, &range).await?.items.into_iter().map(value).collect()
     }
 
+    /// The last entries of a workload's timeline, oldest first: as many as `most`, where there are so many.
+    async fn timeline_end(&self, tenant: &TenantId, id: WorkloadId, most: usize) -> Result<Vec<Entry>, StoreError> {
+        let pk = partition(tenant, id);
+        let bounds = vec![(":from", text("event#")), (":to", text("event#~"))];
+        let mut range = Range {
+            hash: ("pk", &pk),
+            condition: Some(("sk BETWEEN :from AND :to", bounds)),
+            descending: true,
+            limit: i32::try_from(most).ok(),
+            ..Range::default()
+        };
+        let mut entries = Vec::new();
+        loop {
+            let page = self.page(Table::Workloads, &range).await?;
+            for item in page.items {
+                entries.push(value(item)?);
+            }
+            match page.next {
+                Some(next) if entries.len() < most => range.start = Some(next),
+                _ => break,
+            }
+        }
+        entries.truncate(most);
+        entries.reverse();
+        Ok(entries)
+    }
+
     /// An owner's workloads, newest first: those with one of `statuses`, or all when there are none.
     ///
     /// The owner's counts come in the same query as the first rows, and a filtered list stops reading as soon as it has seen as many
@@ -278,6 +304,15 @@ impl Store {
         // Counts outlive the rows that time to live takes away, so where the whole list was read, it is what counts.
         let total = if whole { seen.matched } else { (live + counts.over(statuses)).max(seen.matched) };
         Ok(Listed { workloads: seen.page, total })
+    }
+
+    /// How many workloads of an owner's have not ended, read strongly.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn live(&self, tenant: &TenantId, owner: &UserName) -> Result<u64, StoreError> {
+        let item = self.get_row(Table::Workloads, (&owner_partition(tenant, owner), "counts")).await?;
+        Ok(item.map_or(0, |item| Counts::of(&item).live))
     }
 
     /// What is due at `now`, earliest first: a page of it, after `after`.

@@ -1,18 +1,20 @@
 //! Bodies: read within limits, checked field by field, and claimed once.
 
+use std::marker::PhantomData;
+
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRef, FromRequest, FromRequestParts, MatchedPath, Request},
 };
 use bytes::Bytes;
-use domain::SecretHash;
+use domain::{SecretHash, TenantId};
 use http::{HeaderMap, header, request::Parts};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use store::{Plane, identities::Claim};
 use zeroize::Zeroize;
 
-use crate::{Error, Member, Problem};
+use crate::{Error, Member, Problem, caller::Principal};
 
 /// The largest body that is taken.
 const LARGEST: usize = 1024 * 1024;
@@ -34,39 +36,52 @@ impl Input for Nothing {
     const SECRET: &'static [&'static str] = &[];
 }
 
-/// A member's POST: its checked body, and the claim of its `Idempotency-Key`.
+/// A POST of somebody's: its checked body, and the claim of its `Idempotency-Key`.
 ///
 /// A request that was answered before ends here, with that answer.
 #[derive(Clone, Debug)]
-pub struct Command<T> {
+pub struct Command<T, P = Member> {
     /// The body.
     pub input: T,
     once: Option<Once>,
+    caller: PhantomData<P>,
 }
 
 #[derive(Clone, Debug)]
 struct Once {
-    member: Member,
+    realm: TenantId,
     key: SecretHash,
     request: SecretHash,
 }
 
-impl<T> Command<T> {
+impl<T, P> Command<T, P> {
     /// The claim to be written together with what the request does: `answer` is what repetitions get; `None` when it holds a secret.
     #[must_use]
     pub fn claim(&self, resource: impl Into<String>, answer: Option<String>, at: domain::Timestamp) -> Option<Claim> {
         self.once.as_ref().map(|once| Claim {
-            tenant: once.member.tenant.clone(),
+            tenant: once.realm.clone(),
             key: once.key.clone(),
             request: once.request.clone(),
             answer,
+            made: false,
             resource: resource.into(),
             at,
         })
     }
+
+    /// As [`Command::claim`], where something new is made: repetitions are answered with 201 as well.
+    #[must_use]
+    pub fn claim_new(
+        &self,
+        resource: impl Into<String>,
+        answer: Option<String>,
+        at: domain::Timestamp,
+    ) -> Option<Claim> {
+        self.claim(resource, answer, at).map(|claim| Claim { made: true, ..claim })
+    }
 }
 
-impl<S: Send + Sync, T: Input> FromRequest<S> for Command<T>
+impl<S: Send + Sync, T: Input, P: Principal + FromRequestParts<S, Rejection = Error>> FromRequest<S> for Command<T, P>
 where
     Plane: FromRef<S>,
 {
@@ -74,12 +89,12 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
-        let member = Member::from_request_parts(&mut parts, state).await?;
+        let caller = P::from_request_parts(&mut parts, state).await?;
         let bytes = read(&parts.headers, body).await?;
-        let once = claim_of(&parts, &member, &bytes)?;
+        let once = claim_of(&parts, &caller, &bytes)?;
         if let Some(once) = &once {
             let plane = Plane::from_ref(state);
-            let claimed = plane.store.claimed(&member.tenant, &once.key, plane.ports.clock.now()).await?;
+            let claimed = plane.store.claimed(&once.realm, &once.key, plane.ports.clock.now()).await?;
             if let Some(claimed) = claimed {
                 if claimed.request != once.request {
                     return Err(store::StoreError::ClaimedOtherwise.into());
@@ -87,7 +102,7 @@ where
                 return Err(store::StoreError::Claimed(Box::new(claimed)).into());
             }
         }
-        Ok(Self { input: check(&parts.headers, &bytes)?, once })
+        Ok(Self { input: check(&parts.headers, &bytes)?, once, caller: PhantomData })
     }
 }
 
@@ -139,15 +154,19 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
 }
 
 /// The claim that the request's `Idempotency-Key` makes: within one caller and one operation.
-fn claim_of(parts: &Parts, member: &Member, bytes: &Bytes) -> Result<Option<Once>, Error> {
+fn claim_of(parts: &Parts, caller: &impl Principal, bytes: &Bytes) -> Result<Option<Once>, Error> {
     let Some(key) = parts.headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
     let key = key.ok_or_else(|| Error::BadRequest("An Idempotency-Key has 1 to 255 printable characters".into()))?;
     let operation = parts.extensions.get::<MatchedPath>().map_or_else(|| parts.uri.path(), MatchedPath::as_str);
-    let scope = [member.user.as_str(), parts.method.as_str(), operation, key].join("\n");
+    let scope = [caller.name().as_str(), parts.method.as_str(), operation, key].join("\n");
     // The path holds the ids: the same key on another job is another request.
     let request = [parts.uri.path().as_bytes(), b"\n", bytes].concat();
-    Ok(Some(Once { member: member.clone(), key: SecretHash::of(scope.as_bytes()), request: SecretHash::of(&request) }))
+    Ok(Some(Once {
+        realm: caller.realm().clone(),
+        key: SecretHash::of(scope.as_bytes()),
+        request: SecretHash::of(&request),
+    }))
 }
 
 fn check<T: Input>(headers: &HeaderMap, bytes: &Bytes) -> Result<T, Error> {

@@ -4,14 +4,26 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::request::Parts,
 };
-use domain::{SecretHash, api_key, identity};
-use http::{HeaderMap, header};
+use domain::{
+    SecretHash, TenantId, api_key, identity,
+    tenant::{Tenant as TenantRow, TenantStatus, Tier},
+};
+use http::header;
 use store::{
     Plane,
     identities::{AgentKey, Holder, KeyRefusal, KeyRow},
 };
 
-use crate::Error;
+use crate::{Error, admin};
+
+/// Somebody who may change things: whose idempotency keys are apart from everybody else's.
+pub trait Principal: Clone + Send + Sync {
+    /// The tenant that its keys lie with.
+    fn realm(&self) -> &TenantId;
+
+    /// What tells it apart within the tenant.
+    fn name(&self) -> String;
+}
 
 /// Somebody with a user key. The tenant comes from the key alone.
 #[derive(Clone, Debug)]
@@ -20,6 +32,8 @@ pub struct Member {
     pub identity: identity::Member,
     /// The hash of the key that was offered.
     pub key: SecretHash,
+    /// What the tenant pays for.
+    pub tier: Tier,
 }
 
 impl std::ops::Deref for Member {
@@ -27,6 +41,16 @@ impl std::ops::Deref for Member {
 
     fn deref(&self) -> &identity::Member {
         &self.identity
+    }
+}
+
+impl Principal for Member {
+    fn realm(&self) -> &TenantId {
+        &self.identity.tenant
+    }
+
+    fn name(&self) -> String {
+        self.identity.user.to_string()
     }
 }
 
@@ -52,16 +76,21 @@ where
         if let Some(member) = parts.extensions.get::<Self>() {
             return Ok(member.clone());
         }
-        if parts.headers.contains_key("x-admin-token") && !parts.headers.contains_key(header::AUTHORIZATION) {
-            return Err(admin_instead(&plane, &parts.headers).await);
+        if admin::offered(parts) && !parts.headers.contains_key(header::AUTHORIZATION) {
+            admin::judge(&plane, parts).await?;
+            return Err(Error::Forbidden("This operation acts for a person: use that person's API key"));
         }
-        let (key, row) = look_up(&plane, &parts.headers).await?;
+        let (key, row) = look_up(&plane, parts).await?;
         match row.holder {
             Holder::User(identity) => {
-                tracing::Span::current().record("tenant", identity.tenant.as_str());
-                let member = Self { identity, key };
+                let tier = admitted(&plane, &identity.tenant).await?;
+                let member = Self { identity, key, tier };
                 parts.extensions.insert(member.clone());
                 Ok(member)
+            }
+            Holder::Tenant(holder) => {
+                admitted(&plane, &holder.tenant).await?;
+                Err(Error::Forbidden("This operation acts for a person: use that person's API key"))
             }
             Holder::Enroll(_) | Holder::Session(_) => Err(INVALID),
         }
@@ -75,46 +104,47 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let (key, row) = look_up(&Plane::from_ref(state), &parts.headers).await?;
+        let (key, row) = look_up(&Plane::from_ref(state), parts).await?;
         match row.holder {
             Holder::Enroll(holder) => Ok(Self { holder, key, enrolling: true }),
             Holder::Session(holder) => Ok(Self { holder, key, enrolling: false }),
-            Holder::User(_) => Err(INVALID),
+            Holder::User(_) | Holder::Tenant(_) => Err(INVALID),
         }
     }
 }
 
-const INVALID: Error = Error::Unauthenticated("Invalid API key", true);
+pub(crate) const INVALID: Error = Error::Unauthenticated("Invalid API key", true);
 
-/// The admin's token opens the admin's operations; a person's need a person.
-async fn admin_instead(plane: &Plane, headers: &HeaderMap) -> Error {
-    let offered = headers.get("x-admin-token").map(|token| SecretHash::of(token.as_bytes()));
-    let secrets = match plane.settings.secrets.current().await {
-        Ok(secrets) => secrets,
-        Err(error) => return error.into(),
-    };
-    if offered.is_some_and(|offered| offered.matches(&secrets.admin_token)) {
-        Error::Forbidden("This operation acts for a person: use that person's API key")
-    } else {
-        Error::Unauthenticated("Invalid admin token", true)
+/// What a tenant pays for, if its keys open anything now. A tenant without a row is one that the installation's own login table names: its
+/// people are the installation's team, and have everything.
+pub(crate) async fn admitted(plane: &Plane, tenant: &TenantId) -> Result<Tier, Error> {
+    tracing::Span::current().record("tenant", tenant.as_str());
+    let row = plane.store.tenant(tenant).await?;
+    match row.as_ref().map(|row: &TenantRow| row.status) {
+        None | Some(TenantStatus::Active) => Ok(row.map_or(Tier::Enterprise, |row| row.tier)),
+        Some(TenantStatus::Suspended) => Err(Error::Forbidden("The tenant is suspended")),
+        Some(TenantStatus::Deleting | TenantStatus::Deleted) => Err(INVALID),
     }
 }
 
 /// The row of the key that was offered, if it opens anything now. What is not formed like a key is refused without a look-up.
-async fn look_up(plane: &Plane, headers: &HeaderMap) -> Result<(SecretHash, KeyRow), Error> {
-    let Some(offered) = headers.get(header::AUTHORIZATION) else {
+pub(crate) async fn look_up(plane: &Plane, parts: &Parts) -> Result<(SecretHash, KeyRow), Error> {
+    let Some(offered) = parts.headers.get(header::AUTHORIZATION) else {
         return Err(Error::Unauthenticated("Missing API key: send Authorization: Bearer KEY", false));
     };
     let text = offered.to_str().map_err(|_not_text| INVALID)?;
-    let (scheme, key) = text.split_once(' ').ok_or(INVALID)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(INVALID);
-    }
-    let (kind, hash) = api_key::read(key.trim()).ok_or(INVALID)?;
+    let key = bearer(text).ok_or(INVALID)?;
+    let (kind, hash) = api_key::read(key).ok_or(INVALID)?;
     let row = plane.store.key(&hash).await?.filter(|row| row.holder.kind() == kind).ok_or(INVALID)?;
     match row.refused(plane.ports.clock.now()) {
         None => Ok((hash, row)),
         Some(KeyRefusal::Expired) => Err(Error::Unauthenticated("API key has expired", true)),
         Some(KeyRefusal::Revoked) => Err(INVALID),
     }
+}
+
+/// What follows `Bearer` in a header.
+pub(crate) fn bearer(header: &str) -> Option<&str> {
+    let (scheme, credential) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }

@@ -33,6 +33,61 @@ pub fn detail(mut response: Response) -> Response {
     Response::from_parts(parts, Body::from(body.to_string()))
 }
 
+/// The dialect of tenants, nodes and inference: `{"error": {"message", "type", "code"}}`, as `OpenAI`'s clients read it, and for inputs the
+/// `param` that is wrong.
+#[must_use]
+pub fn typed(mut response: Response) -> Response {
+    let refusal = response.extensions_mut().remove::<Error>();
+    let not_allowed = Error::BadRequest("Method not allowed".to_owned());
+    let (refusal, code) = match &refusal {
+        Some(refusal) => (refusal, refusal.code()),
+        None if response.status() == StatusCode::METHOD_NOT_ALLOWED => (&not_allowed, "method_not_allowed"),
+        None => return response,
+    };
+    let mut error = json!({"message": sentence(refusal), "type": kind(refusal), "code": code});
+    if let (Error::Invalid(problems), Some(error)) = (refusal, error.as_object_mut()) {
+        error.insert("param".to_owned(), problems.first().map(place).into());
+    }
+    let (mut parts, _) = response.into_parts();
+    parts.headers.insert("x-error-code", HeaderValue::from_static(code));
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(json!({"error": error}).to_string()))
+}
+
+/// A refusal in one sentence; of an input, with where each mistake is.
+fn sentence(refusal: &Error) -> String {
+    let Error::Invalid(problems) = refusal else { return refusal.message() };
+    let words = |problem: &crate::Problem| match place(problem) {
+        place if place.is_empty() => problem.msg.clone(),
+        place => format!("{place}: {}", problem.msg),
+    };
+    problems.iter().map(words).collect::<Vec<_>>().join("; ")
+}
+
+/// Where a mistake is: names and indexes with dots between.
+fn place(problem: &crate::Problem) -> String {
+    let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+    problem.loc.iter().skip(1).map(part).collect::<Vec<_>>().join(".")
+}
+
+/// The `type` of a refusal.
+const fn kind(refusal: &Error) -> &'static str {
+    match refusal {
+        Error::Invalid(_) | Error::BadRequest(_) | Error::TooLarge | Error::UnsupportedMediaType => {
+            "invalid_request_error"
+        }
+        Error::Unauthenticated(..) => "authentication_error",
+        Error::Forbidden(_) => "permission_error",
+        Error::Tier { .. } => "tier_restriction_error",
+        Error::NotFound(_) | Error::Gone(_) => "not_found_error",
+        Error::Conflict(_) => "conflict_error",
+        Error::TooMany(..) => "rate_limit_error",
+        Error::Unavailable(..) => "service_unavailable_error",
+        Error::Internal(_) | Error::Replayed { .. } => "api_error",
+    }
+}
+
 fn problem(problem: &crate::Problem) -> Value {
     let mut value = json!({"type": problem.kind, "loc": problem.loc, "msg": problem.msg});
     if let (Some(fields), Some(input)) = (value.as_object_mut(), &problem.input) {

@@ -1,7 +1,12 @@
 //! Refusals, in one neutral form: each surface's dialect turns them into the body that it promises.
 
 use axum::response::{IntoResponse, Response};
-use domain::{Refusal, disk::DiskRefusal};
+use domain::{
+    Refusal,
+    credential::CredentialRefusal,
+    disk::DiskRefusal,
+    tenant::{TenantRefusal, Tier},
+};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use store::{StoreError, WorkError};
@@ -19,6 +24,13 @@ pub enum Error {
     Unauthenticated(&'static str, bool),
     /// The caller is known and may not do this.
     Forbidden(&'static str),
+    /// The caller's tenant pays for less than this needs.
+    Tier {
+        /// The least that it needs.
+        needed: Tier,
+        /// What the tenant pays for.
+        has: Tier,
+    },
     /// There is no such thing, or it is somebody else's: the two look the same (trap T1).
     NotFound(&'static str),
     /// The state does not allow it.
@@ -29,12 +41,19 @@ pub enum Error {
     TooLarge,
     /// The body is not JSON.
     UnsupportedMediaType,
+    /// Asked too often, or more at once than one caller may have: again in so many seconds.
+    TooMany(&'static str, u32),
     /// Not now, but so many seconds later.
     Unavailable(&'static str, u32),
     /// A fault of ours; the text is for the log alone.
     Internal(String),
     /// No error: the same request was answered before, and this is that answer.
-    Replayed(String),
+    Replayed {
+        /// Its body.
+        body: String,
+        /// It made something new.
+        made: bool,
+    },
 }
 
 /// One thing that is wrong about an input, as FastAPI's users know it.
@@ -71,7 +90,8 @@ impl Error {
         match self {
             Self::Invalid(_) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated(..) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::Tier { .. } => StatusCode::FORBIDDEN,
+            Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Gone(_) => StatusCode::GONE,
@@ -79,7 +99,8 @@ impl Error {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Replayed(_) => StatusCode::OK,
+            Self::Replayed { made: false, .. } => StatusCode::OK,
+            Self::Replayed { made: true, .. } => StatusCode::CREATED,
         }
     }
 
@@ -91,6 +112,8 @@ impl Error {
             Self::BadRequest(_) => "bad_request",
             Self::Unauthenticated(..) => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
+            Self::Tier { .. } => "tier_restriction",
+            Self::TooMany(..) => "rate_limited",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
             Self::Gone(_) => "gone",
@@ -98,7 +121,7 @@ impl Error {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unavailable(..) => "unavailable",
             Self::Internal(_) => "internal",
-            Self::Replayed(_) => "replayed",
+            Self::Replayed { .. } => "replayed",
         }
     }
 
@@ -113,11 +136,15 @@ impl Error {
             Self::Unauthenticated(text, _)
             | Self::Forbidden(text)
             | Self::NotFound(text)
+            | Self::TooMany(text, _)
             | Self::Unavailable(text, _) => (*text).to_owned(),
+            Self::Tier { needed, has } => {
+                format!("This needs the {} tier or a higher one; the tenant has {}", needed.name(), has.name())
+            }
             Self::TooLarge => "The body is larger than 1 MiB".to_owned(),
             Self::UnsupportedMediaType => "Send JSON, with Content-Type: application/json".to_owned(),
             Self::Internal(_) => "Internal server error".to_owned(),
-            Self::Replayed(_) => String::new(),
+            Self::Replayed { .. } => String::new(),
         }
     }
 }
@@ -125,10 +152,11 @@ impl Error {
 impl IntoResponse for Error {
     /// A response without a body: the surface's dialect writes it.
     fn into_response(self) -> Response {
-        if let Self::Replayed(body) = self {
+        if let Self::Replayed { body, made } = self {
+            let status = if made { StatusCode::CREATED } else { StatusCode::OK };
             let json = HeaderValue::from_static("application/json");
             let again = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
-            return ([(header::CONTENT_TYPE, json), again], body).into_response();
+            return (status, [(header::CONTENT_TYPE, json), again], body).into_response();
         }
         let mut response = self.status().into_response();
         let headers = response.headers_mut();
@@ -138,7 +166,7 @@ impl IntoResponse for Error {
                 let challenge = if *offered { "Bearer error=\"invalid_token\"" } else { "Bearer" };
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::Unavailable(_, seconds) => {
+            Self::Unavailable(_, seconds) | Self::TooMany(_, seconds) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
             }
             Self::Internal(why) => tracing::error!(error = %why, "request.failed"),
@@ -173,6 +201,18 @@ impl From<DiskRefusal> for Error {
     }
 }
 
+impl From<CredentialRefusal> for Error {
+    fn from(refusal: CredentialRefusal) -> Self {
+        Self::Conflict(refusal.to_string())
+    }
+}
+
+impl From<TenantRefusal> for Error {
+    fn from(refusal: TenantRefusal) -> Self {
+        Self::Conflict(refusal.to_string())
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
@@ -181,6 +221,9 @@ impl From<StoreError> for Error {
             }
             StoreError::NameTaken => Self::Conflict("A disk of this name is there already".to_owned()),
             StoreError::TooManyDisks => Self::Conflict("There are as many disks as one user may have".to_owned()),
+            StoreError::TooManyCredentials => {
+                Self::Conflict("There are as many credentials as one tenant may have: delete one first".to_owned())
+            }
             StoreError::TooManyJobs => {
                 Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into())
             }
@@ -188,10 +231,10 @@ impl From<StoreError> for Error {
             StoreError::Contended => Self::Unavailable("Too busy: try again", 1),
             StoreError::Broken(why) => Self::Internal(why),
             // Whoever lost a race for an idempotency key is answered as whoever comes later.
-            StoreError::Claimed(claimed) => claimed.answer.map_or_else(
-                || Self::Conflict(format!("This Idempotency-Key was used for {}", claimed.resource)),
-                Self::Replayed,
-            ),
+            StoreError::Claimed(claimed) => match claimed.answer {
+                Some(body) => Self::Replayed { body, made: claimed.made },
+                None => Self::Conflict(format!("This Idempotency-Key was used for {}", claimed.resource)),
+            },
         }
     }
 }

@@ -5,23 +5,29 @@
 //! [`Id`] is a path's id. Everything that can be refused before the handler runs is refused there.
 
 pub mod act;
+pub mod admin;
 pub mod body;
 pub mod caller;
 pub mod dialect;
 pub mod disk;
 pub mod error;
 pub mod id;
+pub mod launch_log;
 pub mod openapi;
 pub mod query;
 pub mod serve;
+pub mod stream;
 pub mod surface;
+pub mod tenant;
 
 pub use act::act;
+pub use admin::Admin;
 pub use body::{Command, Input, Nothing};
-pub use caller::{AgentCaller, Member};
+pub use caller::{AgentCaller, Member, Principal};
 pub use error::{Error, Problem};
 pub use id::{Id, Identified, OfWorkload};
-pub use openapi::{DetailRefusals, Document};
+pub use openapi::{DetailRefusals, Document, TypedRefusals};
 pub use query::Checked;
 pub use store::Plane;
 pub use surface::Surface;
+pub use tenant::{Any, Pro, Tenant};

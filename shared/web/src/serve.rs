@@ -1,10 +1,10 @@
 //! The outermost layers: which names we answer to, which pages may ask, request ids, one log line a request.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Extension, Router,
-    extract::{MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
@@ -18,7 +18,7 @@ use tower_http::{
 use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Document, Error, Surface, dialect, openapi};
+use crate::{Document, Error, Surface, admin::Peer, dialect, openapi};
 
 /// Which `Host` names are answered. A web page that rebinds its own name to our address still sends its own name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub enum Hosts {
 
 /// The header in which the edge proves itself.
 pub const ORIGIN_SECRET: &str = "x-slipway-origin";
+
+/// The header in which the edge says which address a request came from. It overwrites what a client says of itself there.
+pub const VIEWER: &str = "x-slipway-viewer";
 
 /// The id of a request, given by whoever hands it on to us; else we give it one.
 #[derive(Clone, Debug)]
@@ -56,24 +59,34 @@ impl Hosts {
     }
 }
 
-/// Whether a request comes in by the front door.
-async fn admitted(plane: &Plane, front: &Front, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+/// Whether a request comes in by the front door; true when that is an edge which has proved itself.
+async fn admitted(plane: &Plane, front: &Front, uri: &Uri, headers: &HeaderMap) -> Result<bool, Error> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| uri.host()).unwrap_or_default();
     if !front.hosts.answers(host) {
         return Err(Error::Forbidden("This name is not answered here"));
     }
     if front.hosts != Hosts::Edge {
-        return Ok(());
+        return Ok(false);
     }
     let secrets = plane.settings.secrets.current().await?;
-    let Some(expected) = &secrets.origin else { return Ok(()) };
+    let Some(expected) = &secrets.origin else { return Ok(false) };
     let brought = headers.get(ORIGIN_SECRET).map(|secret| SecretHash::of(secret.as_bytes()));
     if brought.is_some_and(|brought| brought.matches(&expected.hash())) {
-        Ok(())
+        Ok(true)
     } else {
         Err(Error::Forbidden("Come in by the front door"))
     }
+}
+
+/// The address that a request came from: what an edge says that has proved itself, or whoever else hands it on to us; else the connection's
+/// other end.
+fn peer(proven: bool, request: &Request) -> Option<Peer> {
+    let said = || request.headers().get(VIEWER)?.to_str().ok()?.parse().ok().map(Peer);
+    let told = || request.extensions().get::<Peer>().copied();
+    let connected =
+        || request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| Peer(address.ip()));
+    proven.then(said).flatten().or_else(told).or_else(connected)
 }
 
 /// How the API is reached.
@@ -121,7 +134,7 @@ fn cors(origins: &[String]) -> CorsLayer {
 }
 
 /// Refuses names that are not ours, numbers the request, and writes its one log line.
-async fn watch(State(context): State<Arc<(Plane, Front)>>, request: Request, next: Next) -> Response {
+async fn watch(State(context): State<Arc<(Plane, Front)>>, mut request: Request, next: Next) -> Response {
     let (plane, front) = &*context;
     let started = plane.ports.clock.now();
     let given = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
@@ -131,7 +144,12 @@ async fn watch(State(context): State<Arc<(Plane, Front)>>, request: Request, nex
     // Whatever is logged on the way carries the id that the caller is told, and the tenant once it is known.
     let span = tracing::info_span!("request", request_id = %id, tenant = tracing::field::Empty);
     let mut response = match admitted(plane, front, request.uri(), request.headers()).await {
-        Ok(()) => next.run(request).instrument(span).await,
+        Ok(proven) => {
+            if let Some(peer) = peer(proven, &request) {
+                request.extensions_mut().insert(peer);
+            }
+            next.run(request).instrument(span).await
+        }
         Err(refused) => dialect::detail(refused.into_response()),
     };
     let took_ms = plane.ports.clock.now().since(started).as_millis();
