@@ -59,12 +59,15 @@ pub(crate) fn all() -> Vec<Function> {
 }
 
 fn http() -> Vec<Function> {
+    let tails = slipway::surfaces().iter().flat_map(web::Surface::tails).collect::<Vec<_>>();
     let surfaces = slipway::surfaces().into_iter().map(|surface| (surface.name(), surface.operation_ids()));
     let surfaces = surfaces.collect::<Vec<_>>();
     let function = |operation: crate::support::operations::Operation| {
         let of = surfaces.iter().find(|(_, ids)| ids.contains(&operation.id)).expect("an operation of a surface");
         let streams = operation.described["responses"]["200"]["content"].get("text/event-stream").is_some();
-        let trigger = Trigger::Http { method: operation.method.to_string(), path: operation.path.clone(), streams };
+        let below = |path: String, tail: &String| path.replace(&format!("{{{tail}}}"), &format!("{{{tail}+}}"));
+        let path = tails.iter().fold(operation.path.clone(), below);
+        let trigger = Trigger::Http { method: operation.method.to_string(), path, streams };
         Function { name: operation.pascal(), surface: of.0.to_owned(), trigger }
     };
     operations().into_iter().map(function).collect()

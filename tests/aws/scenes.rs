@@ -1,6 +1,7 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
 mod credentials;
+mod nodes;
 mod tenants;
 mod volumes;
 
@@ -33,6 +34,7 @@ pub(crate) fn all() {
     volumes::all();
     tenants::all();
     credentials::all();
+    nodes::all();
 }
 
 /// A disk's life: used, backed up, used by another, renamed, let go; with what the clock finds of it.
@@ -252,7 +254,9 @@ fn clock() {
         gpus: 1,
         gpu: Gpu::A10g,
         instance_type: "g5.xlarge".to_owned(),
-        life: std::time::Duration::from_secs(3600),
+        life: Some(std::time::Duration::from_secs(3600)),
+        serves: false,
+        use_spot: false,
         image: "busybox".to_owned(),
         disk: None,
         enroll_token: Secret::new("nobody's"),

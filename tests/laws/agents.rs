@@ -12,7 +12,10 @@ use domain::{
 use futures::executor::block_on;
 use serde_json::{Value, json};
 
-use super::people::{Ask, Exchange, Exchanges};
+use super::{
+    mutants::Bug,
+    people::{Ask, Exchange, Exchanges},
+};
 
 /// What an agent says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +103,8 @@ pub(crate) struct Agent {
     next_at: Option<Timestamp>,
     in_flight: Option<usize>,
     gone: bool,
+    /// What it serves is used until then.
+    used_until: Timestamp,
     /// It has just stopped what it ran on.
     stopped: bool,
 }
@@ -128,7 +133,10 @@ impl Agents {
         for instance in instances.iter().skip(self.all.len()) {
             let random: [u8; 32] = self.rng.bytes();
             let temper = self.temper.unwrap_or_else(|| Temper::draw(&mut self.rng));
+            // Only what serves a model is used or not, so that schedules without such are what they were.
+            let used = if instance.order.serves { [0, 0, 600, 7_200][self.rng.below(4)] } else { 0 };
             self.all.push(Agent {
+                used_until: instance.running_at.plus(Duration::from_secs(used)),
                 workload: instance.order.workload,
                 temper,
                 enrolled_at: None,
@@ -171,7 +179,7 @@ impl Agents {
     }
 
     /// What agents say now, each with its number.
-    pub(crate) fn calls(&mut self, world: &World) -> Vec<(usize, Exchange)> {
+    pub(crate) fn calls(&mut self, world: &World, bug: Option<Bug>) -> Vec<(usize, Exchange)> {
         let now = world.now();
         let mut calls = Vec::new();
         for (number, agent) in self.all.iter_mut().enumerate() {
@@ -182,7 +190,8 @@ impl Agents {
             if world.live(agent.workload).iter().all(|one| one.id != agent.instance.id) {
                 agent.gone = true;
             } else if let Some(call) = agent.next_call(now, world, &mut self.rng) {
-                let exchange = agent.say(number, call);
+                let idle = agent.idle_seconds(now).filter(|_| bug != Some(Bug::NeverIdle));
+                let exchange = agent.say(number, call, idle);
                 if agent.temper == Temper::Repeating {
                     calls.push((number, exchange.clone()));
                 }
@@ -223,8 +232,20 @@ impl Agent {
         &self.instance.order.tenant
     }
 
+    /// Whether it serves a model.
+    pub(crate) fn serves(&self) -> bool {
+        self.instance.order.serves
+    }
+
+    /// Since when nobody uses what it serves.
+    pub(crate) fn idle_from(&self) -> Timestamp {
+        self.used_until
+    }
+
+    /// Whether it has nothing to tell and nothing to learn. One whose node may idle away tells for how long nobody has used it.
     fn is_idle(&self, row: Option<&Workload>) -> bool {
-        let agreed = |row: &Workload| row.version == self.applied && row.jupyter.ready == self.jupyter;
+        let judged = |row: &Workload| row.spec.serve.as_ref().is_some_and(|serve| serve.idle_minutes.is_some());
+        let agreed = |row: &Workload| row.version == self.applied && row.jupyter.ready == self.jupyter && !judged(row);
         row.is_none_or(|row| row.state != State::Active || agreed(row))
     }
 
@@ -269,13 +290,13 @@ impl Agent {
         }
     }
 
-    fn say(&self, number: usize, call: Call) -> Exchange {
+    fn say(&self, number: usize, call: Call, idle: Option<u64>) -> Exchange {
         let (key, body) = match call {
             Call::Enroll => {
                 (&self.instance.order.enroll_token, json!({"session": self.session.hash(), "version": "0.1.0"}))
             }
-            Call::Sync => (&self.session, self.report()),
-            Call::Replaced => (self.replaced.as_ref().unwrap_or(&self.session), self.report()),
+            Call::Sync => (&self.session, self.report(idle)),
+            Call::Replaced => (self.replaced.as_ref().unwrap_or(&self.session), self.report(idle)),
             Call::Logs => {
                 let line = json!({"at": self.instance.running_at, "stream": "stdout", "text": "epoch 1"});
                 (&self.session, json!({"sequence": 1, "lines": [line]}))
@@ -302,7 +323,7 @@ impl Agent {
         }
     }
 
-    fn report(&self) -> Value {
+    fn report(&self, idle: Option<u64>) -> Value {
         let waits = self.instance.order.disk.is_some() && !self.mounted;
         let progress = match self.calls {
             _ if waits => "installing",
@@ -318,7 +339,7 @@ impl Agent {
         let notes =
             if self.calls == 2 { vec![json!({"number": 1, "text": "the sandbox is made"})] } else { Vec::new() };
         let next = self.next.as_ref().map(Secret::hash);
-        json!({"applied": self.applied, "progress": progress, "main": main, "jupyter": {"state": jupyter}, "notes": notes, "next_session": next, "frozen": self.frozen})
+        json!({"applied": self.applied, "progress": progress, "main": main, "jupyter": {"state": jupyter}, "notes": notes, "next_session": next, "frozen": self.frozen, "idle_seconds": idle})
     }
 
     fn take(&mut self, call: Call, exchange: &Exchange, world: &World, (pause, linger): (Duration, Duration)) {

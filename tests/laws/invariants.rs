@@ -22,6 +22,7 @@ use store::capacity::PoolCounts;
 use super::{
     at_once::{i9_billed, i22_owner},
     harness::{Harness, Violation, broken},
+    nodes,
 };
 
 /// How long after its time something may still be there in a calm world: a sweep, the end of what runs, and a sweep that sees it.
@@ -33,7 +34,12 @@ impl Harness {
     /// A workload's row was written: what may change about it.
     pub(crate) fn row_moved(&mut self, id: WorkloadId, row: Option<Workload>) -> Law {
         let before = self.rows.workloads.get(&id);
-        if before == row.as_ref() {
+        // That an agent was heard is written down without a version: it is no change.
+        let heard_alone = |before: &Workload| {
+            row.as_ref().is_some_and(|row| Workload { heard_at: row.heard_at, ..before.clone() } == *row)
+        };
+        if before.is_none() && row.is_none() || before.is_some_and(heard_alone) {
+            self.rows.workloads.extend(row.map(|row| (id, row)));
             return Ok(());
         }
         match (before, &row) {
@@ -43,6 +49,7 @@ impl Harness {
                 let entries =
                     block_on(self.truth.timeline(&after.tenant, id, known, 100)).expect("the tables are read");
                 i5_follows(before.map_or(State::Queued, |before| before.state), known, (after, &entries))?;
+                nodes::idled_rightly(self, before, (after, &entries))?;
                 if let Some(before) = before {
                     i5_forward(before, after)?;
                     i7_end(self, before, (after, &entries))?;
@@ -81,6 +88,7 @@ impl Harness {
         for row in self.rows.workloads.values().filter(|row| row.state != State::Ended) {
             let (law, by) = match row.state {
                 State::Draining => ("I6", row.ending.as_ref().map(|ending| ending.kill_at)),
+                State::Active if row.duration.is_none() => ("I7", nodes::leaves_by(self, row)),
                 State::Active => ("I7", row.expires_at),
                 _ => ("I6", longest_stay(row.state).map(|stay| row.since.plus(stay))),
             };
@@ -145,10 +153,10 @@ fn i7_end(h: &Harness, before: &Workload, (after, entries): (&Workload, &[Entry]
         let (was, is) = (before.expires_at, after.expires_at);
         broken("I7", format!("{} {why}: it was to end at {was:?} and now at {is:?}: {entries:?}", after.id))
     };
-    if after.duration > Hours::whole(h.plane.settings.policy.longest_hours) {
+    if after.duration > Some(Hours::whole(h.plane.settings.policy.longest_hours)) {
         return told("lasts too long");
     }
-    let begun = |row: &Workload| row.expires_at.map(|end| end.minus(row.duration.duration()));
+    let begun = |row: &Workload| row.expires_at.zip(row.duration).map(|(end, lasts)| end.minus(lasts.duration()));
     match (before.expires_at, after.expires_at) {
         (None, None) => Ok(()),
         (None, Some(_)) if entries.iter().any(|one| one.phase == State::Active && begun(after) == Some(one.at)) => {

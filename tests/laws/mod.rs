@@ -11,6 +11,7 @@
 //! | [`random`], [`turns`] | random schedules and what happens in them; how to replay one and how to soak |
 //! | [`single`] | every single fault at every call of every workflow, held to `tests/faults.txt` |
 //! | [`disks`] | the laws about disks, I10 to I15, with schedules and single faults of their own |
+//! | [`nodes`] | schedules with nodes among the jobs: idle stops, silence, terminations and purges |
 //! | [`mutants`] | bugs that are sown, and must be caught by the laws that are about them |
 //!
 //! A step is what happens between two fault points. After each one, whatever it wrote, answered or logged is checked, with everything that
@@ -29,6 +30,7 @@ mod invariants;
 mod inventory;
 mod launches;
 mod mutants;
+mod nodes;
 mod people;
 mod random;
 pub(crate) mod secrets;

@@ -116,7 +116,7 @@ fn expired(_: &mut Played, row: &Workload) -> Result<End, Violation> {
 }
 
 fn extended(_: &mut Played, row: &Workload) -> Result<End, Violation> {
-    goal_if(row.state == State::Active && row.duration == Hours::whole(2))
+    goal_if(row.state == State::Active && row.duration == Some(Hours::whole(2)))
 }
 
 fn jupyter_ready(_: &mut Played, row: &Workload) -> Result<End, Violation> {

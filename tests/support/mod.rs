@@ -28,6 +28,7 @@ pub(crate) fn settings() -> Settings {
         version: VERSION,
         policy: Policy::default(),
         pools: vec![pool(Gpu::A10g, 4), pool(Gpu::H100, 8)],
+        region: None,
         secrets: secrets(vec![rule("SSOCloudDevGpuReservation", "default", true), rule("Robot", "robots", false)]),
         sync_ms: (200, 2_000),
     }

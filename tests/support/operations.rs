@@ -34,6 +34,11 @@ const SAMPLE_KEY: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d13";
 /// The id of a tenant's credential in every example.
 const SAMPLE_CREDENTIAL: &str = "cred-12345678-1234-1234-1234-123456789012";
 
+/// The model of every example: it is registered in every scene.
+const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
+/// The id of a node and of an instance in every example.
+const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
+
 /// What stands in paths and in queries that must be there, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
 
@@ -47,6 +52,9 @@ fn things(job: &str, disk: &str, operation: &str, [key, credential]: [&str; 2]) 
         ("tenant_id", SAMPLE_TENANT),
         ("key_id", key),
         ("credential_id", credential),
+        ("model_name", SAMPLE_MODEL),
+        ("node_id", SAMPLE_NODE),
+        ("instance_id", SAMPLE_NODE),
     ]
     .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
     .into()
@@ -271,6 +279,21 @@ pub(crate) fn a_credential(bench: &Bench, tenant: &str) -> String {
     id.to_string()
 }
 
+/// A registered model, and a node and an instance of the tenant's that are to serve it.
+fn nodes(bench: &Bench, tenant_key: &str) -> (String, String) {
+    let model = json!({
+        "name": SAMPLE_MODEL, "family": "llama", "size": "8B", "type": "chat", "context_length": 8192, "vram_required_gb": 16,
+        "price_input_per_million": 0.15, "price_output_per_million": 0.60
+    });
+    let made = bench.send(Ask::post("/admin/models").json(&model).with("x-admin-token", ADMIN));
+    assert_eq!(made.status, 201, "{}", made.text());
+    let wanted =
+        json!({"provider": "aws", "region": "us-west-2", "gpu": "H100", "gpu_count": 1, "model": SAMPLE_MODEL});
+    let id = |ask: Ask| bench.send(ask.json(&wanted)).json()["id"].as_str().expect("an id").to_owned();
+    let node = id(Ask::post("/admin/nodes/launch").with("x-admin-token", ADMIN));
+    (node, id(Ask::post("/v1/instances").bearer(tenant_key)))
+}
+
 /// A plane in which the example of every operation is good: somebody with an active job, and its agent.
 pub(crate) struct Scene {
     pub(crate) bench: Bench,
@@ -305,7 +328,10 @@ impl Scene {
         bench.embedded.meter().start();
         let (tenant_key, _) = bench.a_tenant(SAMPLE_TENANT, Tier::Enterprise);
         let (_, key_id) = bench.a_tenant_key(SAMPLE_TENANT);
-        let own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), [&key_id, &a_credential(&bench, SAMPLE_TENANT)]);
+        let kept = [key_id.as_str(), &a_credential(&bench, SAMPLE_TENANT)];
+        let mut own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), kept);
+        let (node, instance) = nodes(&bench, &tenant_key);
+        own.extend([("node_id".to_owned(), node), ("instance_id".to_owned(), instance)]);
         Self { bench, key, own, agent, token, tenant_key }
     }
 

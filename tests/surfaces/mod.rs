@@ -10,6 +10,7 @@ mod front;
 mod jobs;
 mod keys;
 mod login;
+mod nodes;
 mod once;
 mod output;
 mod poison;

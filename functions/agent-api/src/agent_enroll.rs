@@ -44,8 +44,9 @@ pub(crate) async fn agent_enroll(
     // The launch may wait for this; a completion that was lost is repeated by the agent's next report.
     launch_goes_on(&plane, &workload, Awaited::Boot).await?;
     let Particulars { command, env } = particulars(&plane, &workload).await?;
+    let serve = workload.spec.serve.as_ref().map(|serve| serve.for_agent(workload.spec.gpu_count));
     let env = env.into_iter().map(|(name, value)| (String::from(name), value)).collect();
-    Ok(Json(Enrolled { command, serve: None, env, synced: synced(&plane, &workload, 0).await? }))
+    Ok(Json(Enrolled { command, serve, env, synced: synced(&plane, &workload, 0).await? }))
 }
 
 /// Begins the session, unless it has begun: and again if the launcher wrote at the same moment what the fleet had made.

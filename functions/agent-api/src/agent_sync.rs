@@ -31,7 +31,7 @@ impl Input for ReportBody {
 
 /// Report how the node is, and learn what should be true on it.
 #[utoipa::path(post, path = "/agent/v1/sync", tag = "agent", security(("agent" = [])),
-    request_body(content = ReportBody, example = json!({ "applied": 7, "progress": "ready", "main": {"state": "running"}, "jupyter": {"state": "off"}, "notes": [], "next_session": null })),
+    request_body(content = ReportBody, example = json!({ "applied": 7, "progress": "ready", "main": {"state": "running"}, "jupyter": {"state": "off"}, "notes": [], "idle_seconds": 12, "next_session": null })),
     responses((status = 200, description = "What should be true on the node, if that changed.", body = Object), DetailRefusals))]
 pub(crate) async fn agent_sync(
     State(plane): State<Plane>,
@@ -40,6 +40,10 @@ pub(crate) async fn agent_sync(
 ) -> Result<Json<Synced>, Error> {
     in_session(&agent)?;
     let taken = take(&plane, &agent, &report).await?;
+    let now = plane.ports.clock.now();
+    if let Some(heard) = taken.workload.news_of_life(now) {
+        plane.store.heard(&taken.workload, heard).await?;
+    }
     rotate(&plane, &agent, report.next_session.as_ref()).await?;
     if taken.frozen
         && let Some(message) = taken.workload.tend_disk()

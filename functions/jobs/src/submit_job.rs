@@ -115,7 +115,7 @@ pub(crate) async fn submit_job(
     let mut spec = submit.spec(&plane)?;
     let needed = disk::needed(&plane, &member, submit.disk_name.as_ref(), submit.disk_size_gb).await?;
     spec.disk = needed.as_ref().map(|needed| needed.of.clone());
-    let duration = submit.duration(&plane)?;
+    let duration = Some(submit.duration(&plane)?);
     let id = plane.ports.ids.workload(now);
     let sealed_jupyter_token = match submit.jupyter_enabled {
         true => Some(new_token(&plane, &member.tenant, id).await?),
@@ -173,6 +173,7 @@ impl Submit {
             priority,
             end_on_exit: self.end_on_exit,
             disk: None,
+            serve: None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! A job as the reference shows it.
 
-use domain::{Timestamp, Workload, WorkloadId, lifecycle::State};
+use domain::{Timestamp, Workload, WorkloadId, job::Hours, lifecycle::State};
 use serde::Serialize;
 use store::workloads::{Purpose, sealed_with};
 use utoipa::ToSchema;
@@ -81,7 +81,7 @@ impl Job {
             gpu_type: workload.spec.gpu.slug(),
             gpu_count: workload.spec.gpu_count,
             instance_type: workload.spec.instance_type.clone(),
-            duration_hours: workload.duration.number(),
+            duration_hours: workload.duration.map_or(0.0, Hours::number),
             created_at: workload.created_at,
             expires_at: workload.expires_at,
             name: workload.spec.name.clone().map(String::from),

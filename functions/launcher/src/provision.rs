@@ -6,6 +6,7 @@ use cloud::{FleetError, Order, Provisioned};
 use domain::{
     Secret, TenantId, Workload, WorkloadId,
     api_key::{KeyKind, mint},
+    job::Hours,
     lifecycle::{Stage, State},
 };
 use serde_json::{Value, json};
@@ -77,7 +78,9 @@ async fn order(plane: &Plane, workload: &Workload) -> Result<Order, StepError> {
         gpus: workload.spec.gpu_count,
         gpu: workload.spec.gpu,
         instance_type: workload.spec.instance_type.clone(),
-        life: workload.duration.duration(),
+        life: workload.duration.map(Hours::duration),
+        serves: workload.spec.serve.is_some(),
+        use_spot: workload.spec.serve.as_ref().is_some_and(|serve| serve.use_spot),
         image: workload.spec.image.as_str().to_owned(),
         disk: workload.spec.disk.as_ref().map(|disk| disk.id),
         enroll_token,

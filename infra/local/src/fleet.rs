@@ -20,7 +20,7 @@ use std::{
 use agent::Leftovers;
 use async_trait::async_trait;
 use cloud::{Attempt, Clock, Fleet, FleetError, Order, PortError, Provisioned, Queue, Sighting, Tagged};
-use domain::{NodeId, workload::Address};
+use domain::{NodeId, agent::ModelServer, workload::Address};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::{
@@ -56,6 +56,8 @@ pub(crate) struct FleetSettings {
     pub(crate) images: Option<PathBuf>,
     /// What agents run jobs in.
     pub(crate) sandbox: SandboxKind,
+    /// What serves models.
+    pub(crate) model_server: ModelServer,
     /// What agents log.
     pub(crate) log_level: String,
 }
@@ -246,9 +248,11 @@ impl Inner {
         }
         let booked = live().filter(|made| made.node == order.node).flat_map(|made| made.gpus.clone()).collect();
         let gpus = self.gpus(&order.node, order.gpus, &booked)?;
-        let taken = live().flat_map(|made| [made.address.ssh_port, made.address.jupyter_port]).collect();
-        let (ssh_port, jupyter_port) = self.ports(&taken).map_err(|error| PortError::Unavailable(error.to_string()))?;
-        let address = Address { host: self.settings.public_host.clone(), ssh_port, jupyter_port };
+        let ports = |at: &Address| [at.ssh_port, at.jupyter_port].into_iter().chain(at.model_port);
+        let taken = live().flat_map(|made| ports(&made.address)).collect();
+        let ports = self.ports(&taken, order.serves).map_err(|error| PortError::Unavailable(error.to_string()))?;
+        let (ssh_port, jupyter_port, model_port) = ports;
+        let address = Address { host: self.settings.public_host.clone(), ssh_port, jupyter_port, model_port };
         Ok(Record::ordered(order, gpus, address, self.clock.now()))
     }
 
@@ -270,8 +274,9 @@ impl Inner {
         }
     }
 
-    /// Two ports that nobody listens on now. Both are held until both are found, so that they differ.
-    fn ports(&self, taken: &BTreeSet<u16>) -> std::io::Result<(u16, u16)> {
+    /// Ports that nobody listens on now, for SSH, for JupyterLab and, where one is served, for a model. All are held until all are found, so
+    /// that they differ.
+    fn ports(&self, taken: &BTreeSet<u16>, serves: bool) -> std::io::Result<(u16, u16, Option<u16>)> {
         let mut held = Vec::new();
         let mut found = |address: IpAddr| loop {
             let listener = TcpListener::bind((address, 0))?;
@@ -282,7 +287,9 @@ impl Inner {
                 return Ok::<_, std::io::Error>(port);
             }
         };
-        Ok((found(self.settings.listen)?, found(Ipv4Addr::LOCALHOST.into())?))
+        let (ssh, jupyter) = (found(self.settings.listen)?, found(Ipv4Addr::LOCALHOST.into())?);
+        let model = serves.then(|| found(self.settings.listen)).transpose()?;
+        Ok((ssh, jupyter, model))
     }
 
     /// The folder with the unpacked image, if there is one: named as the image, or with `_` for `/` and `:`.

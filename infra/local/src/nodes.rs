@@ -98,13 +98,14 @@ mod tests {
             priority: 50,
             end_on_exit: false,
             disk: None,
+            serve: None,
         };
         let submission = Submission {
             id: OsIds.workload(now),
             tenant: TenantId::new("t"),
             owner: UserName::new("ana"),
             spec,
-            duration: Hours::whole(1),
+            duration: Some(Hours::whole(1)),
             sealed_jupyter_token: None,
         };
         let submitted = Workload::submit(submission, now);

@@ -200,6 +200,7 @@ fn offered(settings: &Settings, nodes: &[NodeSpec], admin_token: &Secret) -> sto
         version: env!("CARGO_PKG_VERSION"),
         policy: Policy { key_ttl_hours: settings.key_ttl_hours, ..Policy::default() },
         pools: pools.into_values().collect(),
+        region: None,
         secrets: Arc::new(FixedSecrets(Arc::new(InstallationSecrets {
             admin_token: admin_token.hash(),
             login: settings.login.clone(),
@@ -230,6 +231,7 @@ fn fleet_settings(
         pods: data.pods(),
         images: settings.images.as_ref().map(absolute).transpose()?,
         sandbox: settings.sandbox,
+        model_server: settings.model_server.clone(),
         log_level: settings.log_level.clone(),
     })
 }
@@ -267,6 +269,9 @@ pub fn surfaces() -> Vec<Surface> {
         credentials::surface(),
         cluster::surface(),
         tenants::surface(),
+        models::surface(),
+        ::nodes::surface(),
+        instances::surface(),
         agent_api::surface(),
     ]
 }

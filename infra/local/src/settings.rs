@@ -1,5 +1,6 @@
 //! What an installation may be told: environment variables, each described once, in [`VARIABLES`].
 
+mod models;
 mod nodes;
 mod table;
 
@@ -13,6 +14,7 @@ use std::{
 
 use domain::{
     Secret, TenantId,
+    agent::ModelServer,
     identity::{LoginRule, LoginTable},
 };
 use tracing_subscriber::EnvFilter;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub images: Option<PathBuf>,
     /// `SLIPWAY_SANDBOX`: what the agents run jobs in.
     pub sandbox: SandboxKind,
+    /// `SLIPWAY_MODEL_SERVER` and `SLIPWAY_MODEL_GGUF`: what serves models.
+    pub model_server: ModelServer,
     /// `LOGIN_TABLE`: which roles may log in.
     pub login: LoginTable,
     /// The executable that agents are started from; this one, unless a test says otherwise. No variable sets it.
@@ -163,6 +167,10 @@ impl Settings {
             hosts: from.read("SLIPWAY_HOSTS", "", |text| list(text).map(host).collect())?,
             images: from.text("SLIPWAY_IMAGES").map(PathBuf::from),
             sandbox: from.read("SLIPWAY_SANDBOX", "auto", sandbox)?,
+            model_server: models::model_server(
+                &from.text("SLIPWAY_MODEL_SERVER").unwrap_or_else(|| models::DEFAULT.to_owned()),
+                from.text("SLIPWAY_MODEL_GGUF"),
+            )?,
             login: from.text("LOGIN_TABLE").map_or_else(|| Ok(default_login()), |text| login_table(&text))?,
             program: None,
         };

@@ -55,6 +55,9 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         credentials::surface(),
         cluster::surface(),
         tenants::surface(),
+        models::surface(),
+        nodes::surface(),
+        instances::surface(),
         agent_api::surface(),
     ]
 }

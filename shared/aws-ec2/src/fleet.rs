@@ -29,7 +29,7 @@ use crate::{
     request::{ATTEMPT, POOL, TENANT, WORKLOAD, in_states, instances, of_attempt, ours, run},
     settings::Settings,
     sightings::{Absences, Seen, Standing},
-    user_data::{JUPYTER_PORT, SSH_PORT, user_data},
+    user_data::{JUPYTER_PORT, MODEL_PORT, SSH_PORT, user_data},
 };
 
 /// How long EC2 may take for one answer: `RunInstances` takes several seconds when it is well.
@@ -254,16 +254,18 @@ impl Ec2Fleet {
     }
 
     /// How users reach an instance. A public address comes a moment after the instance.
-    async fn reach(&self, attempt: &Attempt, mut made: Seen) -> Result<Provisioned, FleetError> {
+    async fn reach(&self, order: &Order, mut made: Seen) -> Result<Provisioned, FleetError> {
         for look in 0..=ADDRESS_LOOKS {
             let host = if self.settings.public_addresses { &made.public_ip } else { &made.private_ip };
             if let Some(host) = host {
-                let address = Address { host: host.clone(), ssh_port: SSH_PORT, jupyter_port: JUPYTER_PORT };
+                let model_port = order.serves.then_some(MODEL_PORT);
+                let address =
+                    Address { host: host.clone(), ssh_port: SSH_PORT, jupyter_port: JUPYTER_PORT, model_port };
                 return Ok(Provisioned { instance: InstanceId::new(made.id), address });
             }
             if look < ADDRESS_LOOKS {
                 self.clock.sleep(ADDRESS_PAUSE).await;
-                let found = self.look_for(attempt).await?;
+                let found = self.look_for(&order.of()).await?;
                 made = found.into_iter().find(|one| one.id == made.id).unwrap_or(made);
             }
         }
@@ -296,12 +298,12 @@ impl Fleet for Ec2Fleet {
         // Always first: this may be a repetition, also of an order that another process began.
         if let Some(found) = self.present(&attempt).await? {
             self.memory().unclear.remove(&attempt);
-            return self.reach(&attempt, found).await;
+            return self.reach(order, found).await;
         }
         let user_data = user_data(order, &self.settings).map_err(|error| FleetError::Refused(error.to_string()))?;
         self.memory().absences.ordered(&attempt);
         let made = self.buy(order, &user_data).await?;
-        self.reach(&attempt, made).await
+        self.reach(order, made).await
     }
 
     async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {

@@ -32,12 +32,14 @@ fn machines(order: &Order) -> Vec<InstanceType> {
     asked.into_iter().chain(others).collect()
 }
 
-/// Every offer for `order`: each machine type in each market in each zone, in this order of importance.
+/// Every offer for `order`: each machine type in each market in each zone, in this order of importance. Who asked for spot capacity gets
+/// nothing dearer.
 #[must_use]
 pub fn offers(order: &Order, settings: &Settings) -> Vec<Offer> {
     let mut offers = Vec::new();
+    let markets = if order.use_spot { &[Market::Spot][..] } else { &settings.markets };
     for machine in machines(order) {
-        for market in &settings.markets {
+        for market in markets {
             offers.extend(settings.subnets.iter().map(|subnet| Offer {
                 machine: machine.name,
                 market: *market,
@@ -139,6 +141,10 @@ mod tests {
             ("g5.48xlarge", Market::OnDemand, "subnet-b"),
         ];
         assert_eq!(shown, expected);
+        // Who asks for spot capacity is given no other, whatever the installation prefers.
+        let on_demand = Settings { markets: vec![Market::OnDemand], ..settings };
+        let spot = offers(&Order { use_spot: true, ..order() }, &on_demand);
+        assert!(!spot.is_empty() && spot.iter().all(|offer| offer.market == Market::Spot), "{spot:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use cloud::Order;
 use domain::{
     Secret,
-    agent::{Boot, Room},
+    agent::{Boot, ModelServer, Room},
     policy::GRACE,
 };
 use serde_json::{Value, json};
@@ -26,6 +26,11 @@ use crate::settings::Settings;
 pub const SSH_PORT: u16 = 22_022;
 /// JupyterLab's port, on the node's loopback.
 pub const JUPYTER_PORT: u16 = 8_888;
+/// The port at which a model answers, where one is served: vLLM's own.
+pub const MODEL_PORT: u16 = 8_000;
+/// What is open-ended has no longest life: ten years stand for that. Such a machine ends when its agent has heard nothing for an hour, or when
+/// the plane has heard nothing of its agent.
+const OPEN_ENDED: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// The most that EC2 takes, in bytes before it is encoded (EC2 user guide, "Run commands when you launch an EC2 instance").
 pub const LARGEST: usize = 16 * 1024;
 
@@ -50,8 +55,8 @@ fn boot(order: &Order, settings: &Settings) -> Boot {
         listen: "0.0.0.0".to_owned(),
         ssh_port: SSH_PORT,
         jupyter_port: JUPYTER_PORT,
-        model_port: None,
-        model_server: None,
+        model_port: order.serves.then_some(MODEL_PORT),
+        model_server: order.serves.then_some(ModelServer::Vllm),
         work_dir: "/var/lib/slipway/work".to_owned(),
         host_key: "/var/lib/slipway/host_key".to_owned(),
         // A container sees nothing of the machine but what is mounted into it.
@@ -68,7 +73,8 @@ fn boot(order: &Order, settings: &Settings) -> Boot {
 /// The longest that a machine may be there: time to enrol, the longest life, its grace, and once more the time to enrol for a launch's
 /// other steps.
 fn longest(order: &Order, settings: &Settings) -> Duration {
-    order.life.max(settings.longest_life).saturating_add(GRACE).saturating_add(settings.enrol_within.saturating_mul(2))
+    let life = order.life.unwrap_or(OPEN_ENDED).max(settings.longest_life);
+    life.saturating_add(GRACE).saturating_add(settings.enrol_within.saturating_mul(2))
 }
 
 /// Writes it.
@@ -141,8 +147,17 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_served_by_vllm_where_one_is() {
+        for (serves, port, server) in [(false, None, None), (true, Some(MODEL_PORT), Some(ModelServer::Vllm))] {
+            let config = read(&user_data(&Order { serves, ..order() }, &settings()).unwrap());
+            let boot: Boot = serde_json::from_str(&content(&config, "/etc/slipway/boot.json")).unwrap();
+            assert_eq!((boot.model_port, boot.model_server), (port, server));
+        }
+    }
+
+    #[test]
     fn scripts_are_the_same_for_everybody() {
-        let strange = Order { image: "$(reboot)".into(), life: Duration::from_secs(1), gpus: 7, ..order() };
+        let strange = Order { image: "$(reboot)".into(), life: Some(Duration::from_secs(1)), gpus: 7, ..order() };
         let (one, other) =
             (read(&user_data(&order(), &settings()).unwrap()), read(&user_data(&strange, &settings()).unwrap()));
         for path in ["/usr/local/sbin/slipway-limits", "/usr/local/sbin/slipway-start"] {
@@ -155,7 +170,11 @@ mod tests {
     #[test]
     fn a_machine_outlives_every_extension_and_no_more() {
         let hours = |count: u64| Duration::from_secs(3_600 * count);
-        for (life, expected) in [(hours(4), 48 * 3_600 + 3_720), (hours(72), 72 * 3_600 + 3_720)] {
+        for (life, expected) in [
+            (Some(hours(4)), 48 * 3_600 + 3_720),
+            (Some(hours(72)), 72 * 3_600 + 3_720),
+            (None, OPEN_ENDED.as_secs() + 3_720),
+        ] {
             let config = read(&user_data(&Order { life, ..order() }, &settings()).unwrap());
             assert_eq!(content(&config, "/etc/slipway/longest-seconds"), expected.to_string());
             assert_eq!(content(&config, "/etc/slipway/enrol-within-seconds"), "1800");

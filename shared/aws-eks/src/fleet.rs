@@ -124,7 +124,7 @@ impl EksFleet {
         let secret = owned::secret(&self.settings, names, order, pod).map_err(unwritable)?;
         let made = self.secrets.create(&PostParams::default(), &secret).await;
         made.map(drop).or_else(|error| known(error).map_err(errors::fleet))?;
-        let service = owned::service(&self.settings, names, pod);
+        let service = owned::service(&self.settings, names, order, pod);
         let made = self.services.create(&PostParams::default(), &service).await;
         made.map(drop).or_else(|error| known(error).map_err(errors::fleet))
     }

@@ -80,10 +80,16 @@ fn hashed(tenant: &TenantId) -> String {
 /// What was ordered, so that a repetition with other parameters is told from a true one. The length of its life is left out: the
 /// owner may extend it while it is launched, and the deadline allows for that.
 pub(crate) fn fingerprint(order: &Order) -> String {
-    let Order { tenant, workload, attempt, pool, node, gpus, gpu, instance_type, life: _, image, disk, enroll_token } =
+    let Order { tenant, workload, attempt, pool, node, gpus, gpu, instance_type, image, disk, enroll_token, .. } =
         order;
+    let Order { life: _, serves, use_spot: _, .. } = order;
     let token = enroll_token.hash();
-    let fields = json!([tenant, workload, attempt, pool, node, gpus, gpu, instance_type, image, disk, token.as_str()]);
+    let mut fields =
+        json!([tenant, workload, attempt, pool, node, gpus, gpu, instance_type, image, disk, token.as_str()]);
+    // What was ordered before there were models is still known by the same mark.
+    if let (true, Some(fields)) = (serves, fields.as_array_mut()) {
+        fields.push(json!(serves));
+    }
     SecretHash::of(fields.to_string().as_bytes()).as_str().to_owned()
 }
 

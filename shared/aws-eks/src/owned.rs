@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud::Order;
-use domain::agent::{Boot, Room};
+use domain::agent::{Boot, ModelServer, Room};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Pod, Secret, Service, ServicePort, ServiceSpec},
@@ -12,7 +12,7 @@ use k8s_openapi::{
 
 use crate::{
     names::{ENDED, Names, TENANT, owner},
-    pod::{BOOT_FILE, JUPYTER_PORT, RUN, SSH_PORT},
+    pod::{BOOT_FILE, JUPYTER_PORT, MODEL_PORT, RUN, SSH_PORT},
     settings::{Settings, WayIn},
 };
 
@@ -38,8 +38,8 @@ pub(crate) fn boot(settings: &Settings, order: &Order) -> Boot {
         listen: "0.0.0.0".to_owned(),
         ssh_port: SSH_PORT,
         jupyter_port: JUPYTER_PORT,
-        model_port: None,
-        model_server: None,
+        model_port: order.serves.then_some(MODEL_PORT),
+        model_server: order.serves.then_some(ModelServer::Vllm),
         work_dir: RUN.to_owned(),
         host_key: format!("{RUN}/host_key"),
         // The containers share no folder but the one with the socket.
@@ -69,8 +69,12 @@ pub(crate) fn secret(
     })
 }
 
-/// The way in.
-pub(crate) fn service(settings: &Settings, names: &Names, pod: &Pod) -> Service {
+/// What the service calls the port of a model, and that of the SSH server.
+pub(crate) const MODEL: &str = "model";
+pub(crate) const SSH: &str = "ssh";
+
+/// The way in; for what serves a model, the way to that, too.
+pub(crate) fn service(settings: &Settings, names: &Names, order: &Order, pod: &Pod) -> Service {
     let mut metadata = owned(names, pod);
     let (kind, node_ports) = match settings.way_in {
         WayIn::NodePort => ("NodePort", None),
@@ -79,17 +83,19 @@ pub(crate) fn service(settings: &Settings, names: &Names, pod: &Pod) -> Service 
             ("LoadBalancer", Some(false))
         }
     };
-    let port = ServicePort {
-        name: Some("ssh".to_owned()),
+    let port = |name: &str, public: u16, own: u16| ServicePort {
+        name: Some(name.to_owned()),
         protocol: Some("TCP".to_owned()),
-        port: i32::from(PUBLIC_SSH_PORT),
-        target_port: Some(IntOrString::Int(i32::from(SSH_PORT))),
+        port: i32::from(public),
+        target_port: Some(IntOrString::Int(i32::from(own))),
         ..ServicePort::default()
     };
+    let model = order.serves.then(|| port(MODEL, MODEL_PORT, MODEL_PORT));
+    let ports = std::iter::once(port(SSH, PUBLIC_SSH_PORT, SSH_PORT)).chain(model).collect();
     let spec = ServiceSpec {
         type_: Some(kind.to_owned()),
         selector: Some(names.selector()),
-        ports: Some(vec![port]),
+        ports: Some(ports),
         // The address that users are told is the job's own node's, and the SSH server sees who really calls.
         external_traffic_policy: Some("Local".to_owned()),
         allocate_load_balancer_node_ports: node_ports,

@@ -30,6 +30,8 @@ pub(crate) const AGENT: &str = "agent";
 pub(crate) const SSH_PORT: u16 = 2222;
 /// JupyterLab's port on the pod's loopback.
 pub(crate) const JUPYTER_PORT: u16 = 8888;
+/// The port at which a model answers, where one is served: vLLM's own.
+pub(crate) const MODEL_PORT: u16 = 8000;
 /// The folder with the socket, and the key in the secret, which is the name of the file.
 pub(crate) const RUN: &str = "/slipway/run";
 pub(crate) const BOOT_FILE: &str = "boot.json";
@@ -70,7 +72,7 @@ pub(crate) fn pod(settings: &Settings, names: &Names, order: &Order) -> Pod {
             ..Toleration::default()
         }]),
         restart_policy: Some("Never".to_owned()),
-        active_deadline_seconds: Some(seconds(settings.deadline(order).as_secs())),
+        active_deadline_seconds: settings.deadline(order).map(|deadline| seconds(deadline.as_secs())),
         termination_grace_period_seconds: Some(seconds(policy::GRACE.as_secs())),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),

@@ -67,8 +67,9 @@ impl Settings {
 
     /// How long a pod may live from the moment its node has it. An extension cannot move this any more, because Kubernetes only ever
     /// shortens it: so it allows for every extension that may come.
-    pub(crate) fn deadline(&self, order: &Order) -> Duration {
-        order.life.max(self.longest_life) + policy::GRACE + self.launch_allowance
+    /// What is open-ended has none.
+    pub(crate) fn deadline(&self, order: &Order) -> Option<Duration> {
+        Some(order.life?.max(self.longest_life) + policy::GRACE + self.launch_allowance)
     }
 }
 

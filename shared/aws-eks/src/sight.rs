@@ -5,15 +5,15 @@ use std::time::Duration;
 use cloud::Sighting;
 use domain::{Timestamp, workload::Address};
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, ContainerStatus, Pod, PodCondition, PodStatus, Service},
+    api::core::v1::{ConfigMap, ContainerStatus, Pod, PodCondition, PodStatus, Service, ServicePort},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::ResourceExt as _;
 
 use crate::{
     names::{GATE, STOPPED_AT},
-    owned::PUBLIC_SSH_PORT,
-    pod::JUPYTER_PORT,
+    owned::{MODEL, PUBLIC_SSH_PORT, SSH},
+    pod::{JUPYTER_PORT, MODEL_PORT},
     settings::WayIn,
 };
 
@@ -94,14 +94,15 @@ pub(crate) fn arrival(pod: &Pod, service: Option<&Service>, way_in: WayIn, waite
     let Some(node) = status.host_ip.clone().filter(|address| !address.is_empty()) else {
         return unscheduled(&status, waited);
     };
-    let address = |host: String, ssh_port| Address { host, ssh_port, jupyter_port: JUPYTER_PORT };
+    let address = |host, ssh_port, model_port| Address { host, ssh_port, jupyter_port: JUPYTER_PORT, model_port };
+    let has_model = service.is_some_and(|service| port_named(service, MODEL).is_some());
     match way_in {
-        WayIn::NodePort => match service.and_then(node_port) {
-            Some(port) => Arrival::At(address(node, port)),
+        WayIn::NodePort => match service.and_then(|service| node_port(service, SSH)) {
+            Some(port) => Arrival::At(address(node, port, service.and_then(|service| node_port(service, MODEL)))),
             None => Arrival::Soon("its service has no port yet".to_owned()),
         },
         WayIn::InternalLoadBalancer => match service.and_then(balancer) {
-            Some(host) => Arrival::At(address(host, PUBLIC_SSH_PORT)),
+            Some(host) => Arrival::At(address(host, PUBLIC_SSH_PORT, has_model.then_some(MODEL_PORT))),
             None => Arrival::Soon("its load balancer has no address yet".to_owned()),
         },
     }
@@ -139,9 +140,13 @@ fn impossible(status: &PodStatus) -> Option<String> {
     status.container_statuses.iter().flatten().find_map(waiting)
 }
 
-fn node_port(service: &Service) -> Option<u16> {
+fn port_named<'a>(service: &'a Service, name: &str) -> Option<&'a ServicePort> {
     let ports = service.spec.as_ref()?.ports.as_ref()?;
-    ports.iter().find_map(|port| port.node_port).and_then(|port| u16::try_from(port).ok())
+    ports.iter().find(|port| port.name.as_deref() == Some(name))
+}
+
+fn node_port(service: &Service, name: &str) -> Option<u16> {
+    port_named(service, name)?.node_port.and_then(|port| u16::try_from(port).ok())
 }
 
 fn balancer(service: &Service) -> Option<String> {

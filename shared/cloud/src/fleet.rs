@@ -29,8 +29,12 @@ pub struct Order {
     pub gpu: Gpu,
     /// The machine type that was asked for.
     pub instance_type: String,
-    /// How long it runs once it is active: a machine that is still there long after that ends by itself.
-    pub life: Duration,
+    /// How long it runs once it is active: a machine that is still there long after that ends by itself. `None` is open-ended.
+    pub life: Option<Duration>,
+    /// It serves a model: it needs a port for that, and the program that serves models there.
+    pub serves: bool,
+    /// Capacity that may be taken back at any time, and no other, where the fleet has both kinds.
+    pub use_spot: bool,
     /// The container image.
     pub image: String,
     /// It needs a disk, which comes after it ([`crate::Volumes::attach`]): nothing of the job starts before.

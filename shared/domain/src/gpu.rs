@@ -73,6 +73,40 @@ impl Gpu {
     }
 }
 
+impl Gpu {
+    /// Finds the type that a person means (checklist K16): by its slug or its display name in any case, with or without the maker's name,
+    /// as in `A10G`, `h100` or `NVIDIA A100-SXM4-80GB`; or by its driver's product name.
+    ///
+    /// # Errors
+    /// When the catalogue has none of this name.
+    pub fn named(text: &str) -> Result<Self, UnknownGpu> {
+        let words = text.trim().to_ascii_uppercase();
+        let bare =
+            ["NVIDIA ", "TESLA "].iter().fold(words.as_str(), |left, maker| left.strip_prefix(maker).unwrap_or(left));
+        let is = |gpu: &&Self| [gpu.slug(), gpu.short()].iter().any(|name| name.eq_ignore_ascii_case(bare));
+        let exact = Self::ALL.iter().find(is).copied();
+        // A product's name says its memory as text, where two types differ in that alone.
+        let by_product = || {
+            let memory_mib = if bare.contains("80GB") { 81_920 } else { 40_960 };
+            if bare == words { None } else { Self::from_product_name(bare, memory_mib) }
+        };
+        exact.or_else(by_product).ok_or_else(|| UnknownGpu(text.chars().take(64).collect()))
+    }
+
+    /// The name that people know it by, without its maker's.
+    #[must_use]
+    pub fn short(self) -> &'static str {
+        self.display().strip_prefix("NVIDIA ").unwrap_or(self.display())
+    }
+
+    /// Memory of one GPU in GB, of 10^9 bytes each, rounded: as makers count it and models' needs are given.
+    #[must_use]
+    pub fn memory_gb(self) -> u32 {
+        let bytes = u64::from(self.memory_mib()) * 1_048_576;
+        u32::try_from((bytes + 500_000_000) / 1_000_000_000).unwrap_or(u32::MAX)
+    }
+}
+
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.slug())
@@ -197,6 +231,40 @@ mod tests {
         }
         assert_eq!(instance_type("p5.47xlarge"), None);
         assert_eq!("H100".parse::<Gpu>(), Err(UnknownGpu("H100".into())));
+    }
+
+    #[test]
+    fn people_name_them_in_many_ways() {
+        for gpu in Gpu::ALL {
+            for name in [gpu.slug(), gpu.display(), gpu.short(), &gpu.slug().to_ascii_uppercase()] {
+                assert_eq!(Gpu::named(name), Ok(*gpu), "{name}");
+            }
+        }
+        for (name, expected) in [
+            ("A10G", Some(Gpu::A10g)),
+            ("H100", Some(Gpu::H100)),
+            ("NVIDIA A100-SXM4-80GB", Some(Gpu::A100x80)),
+            ("NVIDIA A100 80GB PCIe", Some(Gpu::A100x80)),
+            ("A100-80GB", Some(Gpu::A100x80)),
+            ("A100", Some(Gpu::A100)),
+            ("Tesla T4", Some(Gpu::T4)),
+            (" l40s ", Some(Gpu::L40s)),
+            ("RTX PRO 6000", Some(Gpu::RtxPro6000)),
+            ("H1000", None),
+            ("my H100", None),
+            ("NVIDIA", None),
+            ("", None),
+        ] {
+            assert_eq!(Gpu::named(name).ok(), expected, "{name}");
+        }
+        assert_eq!(Gpu::named(&"x".repeat(999)).unwrap_err().to_string().len(), "no GPU is called ''".len() + 64);
+    }
+
+    #[test]
+    fn memory_is_told_as_makers_do() {
+        for (gpu, gb) in [(Gpu::A10g, 24), (Gpu::L4, 24), (Gpu::L40s, 48), (Gpu::H100, 86), (Gpu::T4, 17)] {
+            assert_eq!(gpu.memory_gb(), gb, "{gpu}");
+        }
     }
 
     #[test]

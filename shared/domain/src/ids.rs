@@ -68,6 +68,37 @@ impl WorkloadId {
     }
 }
 
+/// What comes before a workload's id where it is shown as a node or an instance (checklist K9).
+const NODE: &str = "node-";
+
+impl WorkloadId {
+    /// As a node's or an instance's id: `node-UUID`.
+    #[must_use]
+    pub fn as_node(self) -> String {
+        format!("{NODE}{self}")
+    }
+
+    /// Reads a node's or an instance's id in the one spelling that [`WorkloadId::as_node`] gives it.
+    ///
+    /// # Errors
+    /// When it is of any other form.
+    pub fn from_node(text: &str) -> Result<Self, NotAnId> {
+        text.strip_prefix(NODE).ok_or(NotAnId)?.parse()
+    }
+
+    /// The name of the cluster of one that a workload shown as a node is: `cl-` and twelve hexadecimal digits (checklist 000#12).
+    #[must_use]
+    pub fn cluster_name(self) -> String {
+        format!("cl-{}", self.short())
+    }
+
+    /// The name of the request that launched it, as nodes show it (checklist 000#12).
+    #[must_use]
+    pub fn request_id(self) -> String {
+        format!("req-{self}")
+    }
+}
+
 pub(crate) fn uuid_v7(at: Timestamp, random: &[u8; 32]) -> Uuid {
     let mut counter = [0; 10];
     counter.copy_from_slice(&random[..10]);
@@ -134,5 +165,13 @@ mod tests {
             assert!(other.parse::<WorkloadId>().is_err(), "{other}");
         }
         assert_eq!(late.short().len(), 12);
+        let node = early.as_node();
+        assert_eq!(WorkloadId::from_node(&node).ok(), Some(early));
+        assert_eq!(early.cluster_name(), format!("cl-{}", &node[node.len() - 12..]));
+        for other in
+            [&early.to_string(), &node.to_uppercase(), &format!("node-{node}"), &node.replace("-0", "0"), "node-", ""]
+        {
+            assert!(WorkloadId::from_node(other).is_err(), "{other}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DiskId, PoolId, Secret, UserName,
     gpu::Gpu,
-    names::{DiskName, EnvName, GithubName, ImageName, JobName},
+    names::{DiskName, EnvName, GithubName, ImageName, JobName, ModelName, RegionName},
+    offer::Provider,
     policy,
     ssh::PublicKey,
 };
@@ -38,6 +39,30 @@ pub struct Spec {
     /// The disk that it needs. A named disk is never replaced by something that goes with the machine (invariant I15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskUse>,
+    /// The model that it serves: it is a node or an instance then, and no job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<ModelServe>,
+}
+
+/// A model that a workload serves, and what was asked for with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelServe {
+    /// The name under which it answers.
+    pub model: ModelName,
+    /// Where its weights come from: its id at Hugging Face.
+    pub huggingface_id: ModelName,
+    /// The most tokens of a request and its answer together.
+    pub context_length: u32,
+    /// The provider that was asked for; one machine stands for any.
+    pub provider: Provider,
+    /// The region that was asked for, likewise.
+    pub region: RegionName,
+    /// Capacity that may be taken back at any time was asked for, and no other.
+    #[serde(default)]
+    pub use_spot: bool,
+    /// It ends by itself when nobody has used it for so many minutes; `None` lets it run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_minutes: Option<u32>,
 }
 
 /// A disk that a workload needs.
@@ -150,6 +175,31 @@ impl People {
 #[serde(transparent)]
 pub struct Hours {
     seconds: u32,
+}
+
+impl Spec {
+    /// What its timeline begins with.
+    pub(crate) fn submitted(&self) -> String {
+        let gpus = format!("{} GPU(s) of type {}", self.gpu_count, self.gpu);
+        let Some(ModelServe { model, provider, region, use_spot, .. }) = &self.serve else {
+            return format!("Submitted for {gpus}");
+        };
+        let (model, spot) = (model.as_str(), if *use_spot { ", on spot capacity" } else { "" });
+        format!("Submitted for {gpus} at {} {}{spot}, to serve {model}", provider.name(), region.as_str())
+    }
+}
+
+impl ModelServe {
+    /// As the workload's agent is told it, which serves it on so many GPUs.
+    #[must_use]
+    pub fn for_agent(&self, gpus: u32) -> crate::agent::Serve {
+        crate::agent::Serve {
+            served_name: self.model.as_str().to_owned(),
+            source: self.huggingface_id.as_str().to_owned(),
+            context_length: self.context_length,
+            gpus,
+        }
+    }
 }
 
 impl Hours {

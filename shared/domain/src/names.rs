@@ -72,6 +72,16 @@ names! {
     /// A disk's name, unique among its owner's.
     #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
     DiskName is_disk_name "a disk's name has 1 to 63 letters, digits, hyphens and underscores"
+    /// A model's name or id, as Hugging Face forms them: `meta-llama/Llama-3.1-8B-Instruct`. It can stand in a path and in a list of
+    /// arguments: no part of it is `.` or `..`, or begins with a hyphen.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+    ModelName is_model_name "a model's name is name or organisation/name in at most 128 letters, digits, dots, hyphens and underscores, each part beginning with a letter or digit"
+    /// A word about a model, such as its family or its size, for people.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+    ModelWord is_job_name "it has 1 to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit"
+    /// A cloud's region, such as `us-west-2`: it may become part of a host name (invariants, threat 3.4).
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+    RegionName is_region_name "a region has 1 to 40 lower-case letters, digits and hyphens, and begins with a letter"
 }
 
 fn is_github_name(text: &str) -> bool {
@@ -113,6 +123,18 @@ fn is_job_name(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     first && text.len() <= 63 && text.bytes().all(allowed)
+}
+
+fn is_model_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let part = |part: &str| part.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) && part.bytes().all(allowed);
+    text.len() <= 128 && text.split('/').count() <= 2 && text.split('/').all(part)
+}
+
+fn is_region_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+    first && text.len() <= 40 && !text.ends_with('-') && text.bytes().all(allowed)
 }
 
 fn is_disk_name(text: &str) -> bool {
@@ -198,5 +220,38 @@ mod tests {
             &["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b..c", "a@-b", "a\n@b", "a,b@c", &format!("{long}@b")],
         );
         check(JobName::parse, &["a", "training-run", "v1.2_b"], &["", "-a", ".a", "a b", "a/b", "a\n", &long[..64]]);
+    }
+
+    #[test]
+    fn forms_of_what_is_about_models() {
+        let long = "a".repeat(256);
+        check(
+            ModelName::parse,
+            &["gpt2", "meta-llama/Llama-3.1-8B-Instruct", "a/b", "0x.y_z", &long[..128]],
+            &[
+                "",
+                "/",
+                "a/",
+                "/a",
+                "a//b",
+                "a/b/c",
+                "..",
+                "a/..",
+                "./a",
+                "-a",
+                "a/-b",
+                "a b",
+                "a:b",
+                "a\n",
+                "é",
+                &long[..129],
+            ],
+        );
+        check(
+            RegionName::parse,
+            &["us-west-2", "eastus", "europe-west4", &long[..40]],
+            &["", "-a", "2a", "a-", "US", "a.b", "a/b", "a b", &long[..41]],
+        );
+        check(ModelWord::parse, &["llama", "8B", "8x7B", "1.5B"], &["", "-a", "a b", "a/b"]);
     }
 }

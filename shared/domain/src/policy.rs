@@ -19,6 +19,9 @@ pub struct Policy {
     pub highest_priority: u8,
     /// How many jobs of one user may wait and run at once.
     pub jobs_per_user: u32,
+    /// How many nodes or instances one tenant may have that have not ended.
+    #[serde(default = "nodes_per_tenant")]
+    pub nodes_per_tenant: u32,
     /// How many disks one user may have, those included that are marked for deletion.
     pub disks_per_user: u32,
     /// How many people may be added to one job.
@@ -43,6 +46,11 @@ const fn two_minutes() -> u32 {
     120
 }
 
+/// What an installation that was configured before there were nodes has.
+const fn nodes_per_tenant() -> u32 {
+    100
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -51,6 +59,7 @@ impl Default for Policy {
             default_hours: 8,
             highest_priority: 50,
             jobs_per_user: 1_000,
+            nodes_per_tenant: nodes_per_tenant(),
             disks_per_user: 100,
             users_per_job: 20,
             key_ttl_hours: 2,
@@ -88,6 +97,20 @@ pub const SECOND_TRY: Duration = Duration::from_secs(5);
 
 /// An active workload is looked at this often even when nothing is due, in case that what it runs on went away and nobody said so.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
+
+/// An open-ended workload whose agent was not heard for so long is looked at once more, and then ended (design.md, section 4).
+pub const SILENCE: Duration = Duration::from_secs(3600);
+
+/// How long after the first look the second one comes: longer than any agent waits between two calls, so that one that is there is heard
+/// in between, even where one of its calls is lost.
+pub const SECOND_LOOK: Duration = Duration::from_secs(10 * 60);
+
+/// That the agent of an open-ended workload was heard is written down this often at most: no more than one look of the sweep, so that
+/// nobody is ended who was silent for less than [`SILENCE`].
+pub const HEARD_AGAIN: Duration = LOOK_AGAIN;
+
+/// A node may be left alone for so many minutes at least and at most before it ends by itself.
+pub const IDLE_MINUTES: std::ops::RangeInclusive<u32> = 1..=7 * 24 * 60;
 
 /// Two hosts' clocks may be this far apart: a job that leaves so shortly before its end has come to its end.
 pub const CLOCKS_APART: Duration = Duration::from_secs(15);

@@ -29,6 +29,9 @@ pub enum Refusal {
         /// What may still be asked for, in hours.
         left: f64,
     },
+    /// It runs until it is ended: there is no end to move.
+    #[error("This has no end that could be moved: it runs until it is ended")]
+    OpenEnded,
     /// Nobody of that name was added to the job.
     #[error("User '{0}' is not on this job")]
     NoSuchUser(String),

@@ -5,12 +5,15 @@
 //! the version is still the one that was decided upon.
 
 mod decisions;
+mod reports;
+mod serving;
 mod view;
 
 use serde::{Deserialize, Serialize};
 
-pub use decisions::{Due, Reported};
-pub use view::JobStatus;
+pub use decisions::Due;
+pub use reports::Reported;
+pub use view::{JobStatus, NodeStatus};
 
 use crate::{
     InstanceId, MessageId, NodeId, PoolId, Refusal, TenantId, Timestamp, UserName, WorkloadId,
@@ -40,11 +43,13 @@ pub struct Workload {
     pub since: Timestamp,
     /// What it is to be.
     pub spec: Spec,
-    /// How long it runs once it is active, extensions included.
-    pub duration: Hours,
+    /// How long it runs once it is active, extensions included; `None` is open-ended: it runs until it is ended, nobody has used it for as
+    /// long as it allows, or its agent is silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Hours>,
     /// When it was submitted.
     pub created_at: Timestamp,
-    /// When it ends by itself; known once it is active.
+    /// When it ends by itself; known once it is active. One that is open-ended has no such time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// The node that it was placed on.
@@ -69,6 +74,16 @@ pub struct Workload {
     /// The main process's exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// How far its launch had come, in percent, when it last changed; it never falls (checklist 000#18).
+    #[serde(default)]
+    pub progress: u8,
+    /// When its agent was last known to have called. It is written without a new version, and not at each call, since it matters to what is
+    /// open-ended alone: see [`Workload::news_of_life`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<Timestamp>,
+    /// When it was first found that its agent had been silent for too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_at: Option<Timestamp>,
     /// The number of the last note that its agent sent.
     pub notes_seen: u64,
     /// The last warning before its end.
@@ -90,6 +105,9 @@ pub struct Address {
     pub ssh_port: u16,
     /// JupyterLab's port, on the workload's own loopback.
     pub jupyter_port: u16,
+    /// The port at which its model answers, where it serves one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_port: Option<u16>,
 }
 
 /// A disk that is there.
@@ -206,8 +224,8 @@ pub struct Submission {
     pub owner: UserName,
     /// What it is to be.
     pub spec: Spec,
-    /// How long it runs once it is active.
-    pub duration: Hours,
+    /// How long it runs once it is active; `None` is open-ended.
+    pub duration: Option<Hours>,
     /// JupyterLab's sealed token, when it was asked for.
     pub sealed_jupyter_token: Option<String>,
 }
@@ -217,7 +235,7 @@ impl Workload {
     #[must_use]
     pub fn submit(submission: Submission, now: Timestamp) -> Change {
         let Submission { id, tenant, owner, spec, duration, sealed_jupyter_token } = submission;
-        let message = format!("Submitted for {} GPU(s) of type {}", spec.gpu_count, spec.gpu);
+        let message = spec.submitted();
         let wanted = sealed_jupyter_token.is_some();
         let workload = Self {
             id,
@@ -238,6 +256,9 @@ impl Workload {
             waits: None,
             jupyter: Jupyter { wanted, sealed_token: sealed_jupyter_token, ..Jupyter::default() },
             exit_code: None,
+            progress: 0,
+            heard_at: None,
+            silent_at: None,
             notes_seen: 0,
             warned: None,
             ending: None,
@@ -290,10 +311,10 @@ impl Workload {
             State::Draining => self.ending.as_ref().map(|ending| ending.kill_at).or(Some(self.since)),
             // A command that ended before the launch did ends the job as soon as it has begun.
             State::Active if self.spec.end_on_exit && self.exit_code.is_some() => Some(self.since),
-            State::Active => {
-                let expires = self.expires_at?;
-                Some(self.next_warning().map_or(expires, |minutes| expires.minus(minutes_of(minutes))))
-            }
+            State::Active => Some(self.expires_at.map_or_else(
+                || self.silence_due_at(),
+                |expires| self.next_warning().map_or(expires, |minutes| expires.minus(minutes_of(minutes))),
+            )),
             State::Queued
             | State::Provisioning
             | State::InstanceReady
@@ -346,12 +367,14 @@ impl Workload {
         let mut next = self.clone();
         next.version += 1;
         edit(&mut next);
+        // A placement writes the state alone, and what an agent says of its progress may fall.
+        next.progress = next.progress.max(self.progress).max(next.state.progress());
         let entry = Entry {
             version: next.version,
             at: now,
             kind: kind.to_owned(),
             phase: next.state,
-            progress: next.state.progress(),
+            progress: next.progress,
             message: message.into(),
             by: by.to_owned(),
         };

@@ -6,6 +6,7 @@ use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentit
 use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, Providers, SystemClock, Volumes};
 #[cfg(feature = "providers")]
 use cloud::{HttpProviders, ProviderUrls};
+use domain::names::RegionName;
 use store::{Plane, Settings, Store};
 
 use crate::{Config, StartError};
@@ -71,6 +72,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         version: env!("CARGO_PKG_VERSION"),
         policy: config.policy.clone(),
         pools: config.pools.clone(),
+        region: RegionName::parse(&config.aws.region).ok(),
         secrets: Arc::new(ServiceSecrets::new(sdk.secretsmanager(), (&*config.secret, &*config.origin_secret), clock)),
         sync_ms: SYNC_MS,
     };

@@ -21,6 +21,7 @@ pub mod launches;
 mod leaving;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
+pub mod models;
 pub mod plane;
 mod requests;
 pub mod streams;

@@ -4,8 +4,13 @@ use std::{future::Future, sync::Arc};
 
 use cloud::{Ports, Secrets};
 use domain::{
-    Disk, DiskId, NodeId, PoolId, TenantId, Timestamp, UserName, Workload, WorkloadId, disk::DiskChange, gpu::Gpu,
-    message::Message, names::DiskName, policy::Policy,
+    Disk, DiskId, NodeId, PoolId, TenantId, Timestamp, UserName, Workload, WorkloadId,
+    disk::DiskChange,
+    gpu::Gpu,
+    message::Message,
+    names::{DiskName, RegionName},
+    offer::{Offer, Place, Provider},
+    policy::Policy,
 };
 
 use serde::{Deserialize, Serialize};
@@ -39,10 +44,25 @@ pub struct Settings {
     pub policy: Policy,
     /// The pools that are offered.
     pub pools: Vec<Pool>,
+    /// The region of AWS that its pools are in; `None` on one machine, whose pools stand for any provider and region.
+    pub region: Option<RegionName>,
     /// Who may log in, the admin's token, and what the edge adds to each request.
     pub secrets: Arc<dyn Secrets>,
     /// How often an agent says how it is, in milliseconds: while its workload is launched, and later.
     pub sync_ms: (u64, u64),
+}
+
+impl Settings {
+    /// The pools as requests that name a provider and a region choose among them.
+    #[must_use]
+    pub fn offers(&self) -> Vec<Offer> {
+        let place = self.region.clone().map_or(Place::Here, |region| Place::At(Provider::Aws, region));
+        let offer = |pool: &Pool| {
+            let Pool { id, gpu, max_per_node, .. } = pool.clone();
+            Offer { pool: id, gpu, max_per_node, place: place.clone() }
+        };
+        self.pools.iter().map(offer).collect()
+    }
 }
 
 /// A pool that is offered.

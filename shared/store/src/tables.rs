@@ -18,6 +18,8 @@ pub enum Table {
     Capacity,
     /// Disks with their snapshots and operations.
     Disks,
+    /// What is offered: models.
+    Catalogue,
     /// What managed services keep on AWS and the local plane keeps here: queued messages and running launches.
     Local,
 }
@@ -67,7 +69,8 @@ const BY_OWNER: Index = Index {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 5] = [Self::Identity, Self::Workloads, Self::Capacity, Self::Disks, Self::Local];
+    pub const ALL: [Self; 6] =
+        [Self::Identity, Self::Workloads, Self::Capacity, Self::Disks, Self::Catalogue, Self::Local];
 
     /// The name, after the deployment's prefix.
     #[must_use]
@@ -77,6 +80,7 @@ impl Table {
             Self::Workloads => "workloads",
             Self::Capacity => "capacity",
             Self::Disks => "disks",
+            Self::Catalogue => "catalogue",
             Self::Local => "local",
         }
     }
@@ -87,7 +91,7 @@ impl Table {
         match self {
             Self::Workloads | Self::Identity => &[BY_DUE, BY_OWNER],
             Self::Capacity | Self::Disks => &[BY_DUE],
-            Self::Local => &[],
+            Self::Catalogue | Self::Local => &[],
         }
     }
 
@@ -95,7 +99,7 @@ impl Table {
     #[must_use]
     pub const fn is_on_aws(self) -> bool {
         match self {
-            Self::Identity | Self::Workloads | Self::Capacity | Self::Disks => true,
+            Self::Identity | Self::Workloads | Self::Capacity | Self::Disks | Self::Catalogue => true,
             Self::Local => false,
         }
     }

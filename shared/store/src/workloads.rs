@@ -3,6 +3,7 @@
 //! One partition a workload: `TENANT#ID` with the rows `workload`, `event#VERSION`, `particulars`, `people`, `token`, `attempt` and
 //! `log#ATTEMPT#SEQUENCE`. One row an owner: how many of the owner's workloads are live, and how the others ended.
 
+mod chosen;
 mod logs;
 mod write;
 
@@ -11,6 +12,7 @@ use cloud::{SealContext, TaskToken};
 use domain::{
     Secret, TenantId, Timestamp, UserName, Workload, WorkloadId,
     job::People,
+    lifecycle::State,
     message::Message,
     policy,
     timeline::{Entry, Outbox},
@@ -346,6 +348,20 @@ impl Store {
         let values = [("#version", text("version")), (":due", millis(due)), (":seen", number(workload.version))];
         let same = Some("#version = :seen");
         self.update_row(Table::Workloads, (&pk, WORKLOAD), "SET due_at = :due", same, &values).await.map(drop)
+    }
+
+    /// Writes down that the agent of an active workload was heard, without a new version: a change that is decided at the same moment may
+    /// put the time back again, and the agent's next call brings it.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn heard(&self, workload: &Workload, at: Timestamp) -> Result<(), StoreError> {
+        let pk = partition(&workload.tenant, workload.id);
+        let names = [("#state", text("state")), ("#attempt", text("attempt"))];
+        let seen = [(":active", text(State::Active.name())), (":attempt", number(workload.attempt))];
+        let values = [&names[..], &seen, &[(":at", text(at.to_string()))]].concat();
+        let same = Some("#state = :active AND #attempt = :attempt");
+        self.update_row(Table::Workloads, (&pk, WORKLOAD), "SET heard_at = :at", same, &values).await.map(drop)
     }
 
     /// The messages of an outbox that have not been marked as sent.

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod error;
 pub mod id;
 pub mod launch_log;
+pub mod nodes;
 pub mod openapi;
 pub mod query;
 pub mod serve;

@@ -101,7 +101,10 @@ pub struct Front {
 /// The routes of several surfaces together, and their API document.
 pub fn mount(version: &str, surfaces: Vec<Surface>) -> (Router<Plane>, Document) {
     let all = OpenApiRouter::with_openapi(openapi::base(version));
-    let (router, api) = surfaces.into_iter().map(Surface::router).fold(all, OpenApiRouter::merge).split_for_parts();
+    let (router, mut api) = surfaces.into_iter().map(Surface::router).fold(all, OpenApiRouter::merge).split_for_parts();
+    // What takes all that is below is a parameter like any other to the document.
+    let paths = std::mem::take(&mut api.paths.paths);
+    api.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     (router, Document::of(&api))
 }
 

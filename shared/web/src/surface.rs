@@ -64,6 +64,15 @@ impl Surface {
         self.pages.iter().map(|(path, _)| *path).collect()
     }
 
+    /// The names of the parameters in its operations' paths that stand for all that is below: `{*name}` in its router, `{name}` in the API
+    /// document, which has no word for that, and `{name+}` at a gateway.
+    #[must_use]
+    pub fn tails(&self) -> Vec<String> {
+        let paths = self.operations.iter().flat_map(|(_, paths, _)| paths.paths.keys());
+        let tail = |path: &String| Some(path.split_once("{*")?.1.trim_end_matches('}').to_owned());
+        paths.filter_map(tail).collect()
+    }
+
     /// The names of its functions: one an operation, and [`PAGES`] for its pages together.
     #[must_use]
     pub fn function_names(&self) -> Vec<String> {

@@ -244,8 +244,9 @@ async fn submit(plane: &Plane, of: Of<'_>, (name, tenths): (&str, u32)) -> Resul
         priority: 50,
         end_on_exit: false,
         disk: Some(DiskUse { id, name, size_gb: 0 }),
+        serve: None,
     };
-    let duration = Hours::from_number(f64::from(tenths) / 10.0).expect("a duration");
+    let duration = Some(Hours::from_number(f64::from(tenths) / 10.0).expect("a duration"));
     let (tenant, owner) = (of.0.clone(), of.1.clone());
     let submission = Submission { id: workload, tenant, owner, spec, duration, sealed_jupyter_token: None };
     let change = Workload::submit(submission, now);

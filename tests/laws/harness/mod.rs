@@ -65,9 +65,15 @@ const MOST_STEPS: u32 = 50_000;
 enum Purpose {
     Exchange(usize),
     Delivery(Delivery),
-    Step { flight: usize, attempt: u32, tenant: TenantId },
+    Step {
+        flight: usize,
+        attempt: u32,
+        tenant: TenantId,
+    },
     Sweep,
     Ask(usize),
+    /// Something whose answer nobody waits for.
+    Errand,
 }
 
 /// An answer to a request.
@@ -242,6 +248,13 @@ impl Harness {
         number
     }
 
+    /// Does something whose answer nobody waits for.
+    pub(crate) fn errand(&mut self, name: String, work: impl Future<Output = ()> + 'static) {
+        let task = self.executor.spawn(name.clone(), work);
+        self.names.insert(task, name);
+        self.tasks.insert(task, Purpose::Errand);
+    }
+
     /// Runs at most `most` steps of whoever can go on; true when nobody can.
     pub(crate) fn run(&mut self, most: u32) -> Result<bool, Violation> {
         for _ in 0..most {
@@ -281,7 +294,7 @@ impl Harness {
             self.names.insert(task, name);
             self.tasks.insert(task, Purpose::Step { flight, attempt, tenant });
         }
-        for (agent, exchange) in self.agents.calls(&self.world) {
+        for (agent, exchange) in self.agents.calls(&self.world, self.bug) {
             let number = self.send(exchange);
             self.agents.sent(agent, number);
         }
@@ -350,6 +363,7 @@ impl Harness {
                 let said = self.executor.take::<Said>(task);
                 self.said(number, said);
             }
+            Purpose::Errand => drop(self.executor.take::<()>(task)),
             Purpose::Sweep => {
                 drop(self.executor.take::<Result<(), WorkError>>(task));
                 if let Some(since) = self.is_calm() {

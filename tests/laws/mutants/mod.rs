@@ -100,6 +100,12 @@ pub(crate) enum Bug {
     DetachNotAwaited,
     /// Volumes that are of no use any more stay.
     VolumesLeft,
+    /// A node that is being launched is ended as idle.
+    IdleBeforeActive,
+    /// A purged node's GPUs are free before the fleet says so.
+    PurgeFreesAtOnce,
+    /// Nodes' agents never say that nothing happens there.
+    NeverIdle,
     /// A change of a name says that it has changed the tags, and has not.
     TagsLeft,
 }

@@ -115,7 +115,9 @@ impl Record {
 impl Made {
     /// Whether an order is the one that this was made for.
     pub(super) fn is_for(&self, order: &Order) -> bool {
-        self.node == order.node && self.image == order.image && u32::try_from(self.gpus.len()) == Ok(order.gpus)
+        let same =
+            self.node == order.node && self.image == order.image && self.address.model_port.is_some() == order.serves;
+        same && u32::try_from(self.gpus.len()) == Ok(order.gpus)
     }
 }
 

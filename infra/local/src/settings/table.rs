@@ -63,6 +63,17 @@ pub const VARIABLES: &[Variable] = &[
         "What jobs run in: bubblewrap, process-group (no isolation), or auto for the first that works.",
     ),
     variable(
+        "SLIPWAY_MODEL_SERVER",
+        super::models::DEFAULT,
+        "What serves models: llama.cpp (from PyPI, in a virtual environment), vllm, or command: and a JSON list of a program's path and \
+         its arguments, in which {port}, {model} and {context_length} stand for what it must use.",
+    ),
+    variable(
+        "SLIPWAY_MODEL_GGUF",
+        "none",
+        "The path of a GGUF file that llama.cpp serves, whatever the model is called; without it the weights come from Hugging Face.",
+    ),
+    variable(
         "LOGIN_TABLE",
         "anybody on this machine",
         "Which AWS roles may log in, and to which tenant: a JSON list of {account, role, tenant, sessions_are_people}. On one machine \

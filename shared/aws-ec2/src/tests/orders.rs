@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn provisioned(id: &str, host: &str) -> Provisioned {
-    let address = Address { host: host.into(), ssh_port: 22_022, jupyter_port: 8_888 };
+    let address = Address { host: host.into(), ssh_port: 22_022, jupyter_port: 8_888, model_port: None };
     Provisioned { instance: InstanceId::new(id), address }
 }
 

@@ -133,7 +133,7 @@ async fn a_changed_order_is_refused() {
         change(&mut changed);
         assert!(is_refused(&world.fleet.provision(&changed).await), "{what}");
     }
-    let extended = Order { life: 2 * HOUR, ..order(1, 1) };
+    let extended = Order { life: Some(2 * HOUR), ..order(1, 1) };
     assert!(world.fleet.provision(&extended).await.is_ok(), "its owner may extend it while it is launched");
 }
 

@@ -152,8 +152,8 @@ impl Ground {
     fn make(&mut self, order: &Order, now: Timestamp, settings: &Settings) -> Provisioned {
         let id = InstanceId::new(format!("i-{:016x}", self.rng.next_u64()));
         let number = self.instances.len();
-        let address =
-            Address { host: format!("10.0.{}.{}", number / 256 % 256, number % 256), ssh_port: 22, jupyter_port: 8888 };
+        let host = format!("10.0.{}.{}", number / 256 % 256, number % 256);
+        let address = Address { host, ssh_port: 22, jupyter_port: 8888, model_port: order.serves.then_some(8000) };
         self.instances.push(Instance {
             id: id.clone(),
             order: order.clone(),

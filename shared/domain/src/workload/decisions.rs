@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Address, Attached, Change, Ending, Warned, Workload, minutes_of};
 use crate::{
     InstanceId, NodeId, Refusal, Timestamp,
-    agent::{JupyterState, MOST_NOTES, MainProcess, Mount, Progress, Report},
+    agent::Mount,
     job::{Fetch, Hours, People},
     lifecycle::{Cause, Stage, State, Step},
     names::GithubName,
@@ -26,17 +26,8 @@ pub enum Due {
     Reconcile,
 }
 
-/// What an agent's report changes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reported {
-    /// To be written one after the other.
-    pub changes: Vec<Change>,
-    /// The way in works: the launch may go on.
-    pub ready: bool,
-}
-
-const PLANE: &str = "slipway";
-const AGENT: &str = "agent";
+pub(super) const PLANE: &str = "slipway";
+pub(super) const AGENT: &str = "agent";
 
 impl Workload {
     /// Books room on `node`.
@@ -140,102 +131,16 @@ impl Workload {
         self.stepped(Step::Enroll, "instance_ready", message, AGENT, now, |next| next.usage.started_at = Some(now))
     }
 
-    /// Takes an agent's report. It only ever moves the workload forward, and never touches expiry, usage or addresses.
-    #[must_use]
-    pub fn report(&self, report: &Report, now: Timestamp) -> Reported {
-        let mut changes = Vec::new();
-        for note in report.notes.iter().filter(|note| note.number > self.notes_seen).take(MOST_NOTES) {
-            let text = note.text.chars().take(500).collect::<String>();
-            push(self, &mut changes, |last| {
-                Some(last.changed("note", text, AGENT, now, |next| {
-                    next.notes_seen = next.notes_seen.max(note.number);
-                }))
-            });
-        }
-        let (state, step, message) = match report.progress {
-            Progress::Installing => (State::Installing, Step::Install, "Making the sandbox"),
-            Progress::ModelLoading => (State::ModelLoading, Step::LoadModel, "Loading the model"),
-            Progress::HealthCheck | Progress::Ready => (State::HealthCheck, Step::CheckHealth, "Checking the way in"),
-        };
-        push(self, &mut changes, |last| {
-            // A phase that the launch is past already is no news, and an ending workload cannot step.
-            if last.state >= state { None } else { last.stepped(step, state.name(), message, AGENT, now, |_| {}).ok() }
-        });
-        push(self, &mut changes, |last| {
-            // What it says of a JupyterLab that it was since told to start or to stop is no news of that one.
-            let current = report.applied >= last.jupyter.asked;
-            current.then(|| last.jupyter_reported(&report.jupyter, now)).flatten()
-        });
-        push(self, &mut changes, |last| last.frozen(report.frozen, now));
-        push(self, &mut changes, |last| last.main_reported(report.main, now));
-        let last = changes.last().map_or(self, |change| &change.workload);
-        let ready = report.progress == Progress::Ready && last.state == State::HealthCheck;
-        Reported { changes, ready }
-    }
-
-    fn frozen(&self, said: Option<u64>, now: Timestamp) -> Option<Change> {
-        let disk = self.disk.as_ref()?;
-        let news = said.is_some() && said == disk.mount.freeze && said != disk.frozen;
-        news.then(|| {
-            self.changed("snapshot", "The disk's file system holds still", AGENT, now, |next| {
-                if let Some(disk) = &mut next.disk {
-                    disk.frozen = said;
-                }
-            })
-        })
-    }
-
-    fn jupyter_reported(&self, state: &JupyterState, now: Timestamp) -> Option<Change> {
-        let (ready, error, message) = match state {
-            JupyterState::Off | JupyterState::Starting => (false, None, "JupyterLab is not running".to_owned()),
-            JupyterState::Ready => (true, None, "JupyterLab is ready".to_owned()),
-            JupyterState::Failed { error } => {
-                let error = error.chars().take(300).collect::<String>();
-                (false, Some(error.clone()), format!("JupyterLab cannot be had: {error}"))
-            }
-        };
-        // A report that was on its way while Jupyter was switched off must not switch it on again.
-        let news = (ready, &error) != (self.jupyter.ready, &self.jupyter.error);
-        (news && self.jupyter.wanted).then(|| {
-            self.changed("jupyter", message, AGENT, now, |next| {
-                next.jupyter.ready = ready;
-                next.jupyter.error = error;
-            })
-        })
-    }
-
-    fn main_reported(&self, main: MainProcess, now: Timestamp) -> Option<Change> {
-        let MainProcess::Exited { code } = main else { return None };
-        if self.exit_code.is_some() {
-            return None;
-        }
-        if self.state == State::Active && self.spec.end_on_exit {
-            return self.completed(code, now).ok();
-        }
-        let message = format!("The command ended with exit code {code}");
-        Some(self.changed("exited", message, AGENT, now, |next| next.exit_code = Some(code)))
-    }
-
-    /// Ends a job that asked to end with its command.
-    fn completed(&self, code: i32, now: Timestamp) -> Result<Change, Refusal> {
-        let message = format!("The command ended with exit code {code}");
-        let reason = Some(message.clone());
-        let kill_at = now.plus(policy::SHORT_GRACE);
-        self.stepped(Step::Drain, "exited", message, AGENT, now, |next| {
-            next.exit_code = Some(code);
-            next.ending = Some(Ending { cause: Cause::Completed, reason, kill_at, left_at: None });
-        })
-    }
-
     /// Completes the launch: the time runs from here.
     ///
     /// # Errors
     /// When its way in has not been checked, or it is ending.
     pub fn activate(&self, now: Timestamp) -> Result<Change, Refusal> {
-        let expires_at = now.plus(self.duration.duration());
+        let Some(duration) = self.duration else { return self.activate_open_ended(now) };
+        let expires_at = now.plus(duration.duration());
         self.stepped(Step::Activate, "active", format!("Active until {expires_at}"), PLANE, now, |next| {
             next.expires_at = Some(expires_at);
-            next.warned = Warned::passed(self.duration.duration());
+            next.warned = Warned::passed(duration.duration());
         })
     }
 
@@ -268,7 +173,7 @@ impl Workload {
         self.fail("what was to be done about it could not be carried out", now).ok()
     }
 
-    fn end_early(
+    pub(super) fn end_early(
         &self,
         cause: Cause,
         reason: Option<String>,
@@ -293,7 +198,7 @@ impl Workload {
     }
 
     /// The word for its end in a refusal.
-    fn over_as(&self) -> &'static str {
+    pub(super) fn over_as(&self) -> &'static str {
         let cause = self.ending.as_ref().map(|ending| ending.cause);
         super::JobStatus::of(State::Ended, cause).name()
     }
@@ -301,19 +206,21 @@ impl Workload {
     /// Moves its end.
     ///
     /// # Errors
-    /// When it is not active, its time is over, or its whole life would be longer than the policy allows.
+    /// When it is not active, its time is over, it has no end, or its whole life would be longer than the policy allows.
     pub fn extend(&self, by: Hours, policy: &Policy, now: Timestamp) -> Result<Change, Refusal> {
-        let expires_at = self.running("extend", now)?;
+        let (Some(expires_at), Some(lasts)) = (self.running("extend", now)?, self.duration) else {
+            return Err(Refusal::OpenEnded);
+        };
         let longest = Hours::whole(policy.longest_hours);
-        let duration = self.duration.plus(by);
+        let duration = lasts.plus(by);
         if duration > longest {
-            let left = longest.minus(self.duration).number();
+            let left = longest.minus(lasts).number();
             return Err(Refusal::TooLong { most: policy.longest_hours, left });
         }
         let expires_at = expires_at.plus(by.duration());
         let message = format!("Extended by {} hours, until {expires_at}", by.number());
         Ok(self.changed("extended", message, self.owner.as_str(), now, |next| {
-            next.duration = duration;
+            next.duration = Some(duration);
             next.expires_at = Some(expires_at);
             // The warnings that lie ahead again are given again.
             next.warned = Warned::passed(expires_at.since(now));
@@ -383,10 +290,10 @@ impl Workload {
         self.changed("keys", message, PLANE, now, |_| {})
     }
 
-    /// When it ends, if it is running; at the very instant of its end it is not.
-    fn running(&self, action: &'static str, now: Timestamp) -> Result<Timestamp, Refusal> {
+    /// When it ends, if it is running and has an end; at the very instant of its end it is not running.
+    fn running(&self, action: &'static str, now: Timestamp) -> Result<Option<Timestamp>, Refusal> {
         match (self.state, self.expires_at) {
-            (State::Active, Some(expires_at)) if now < expires_at => Ok(expires_at),
+            (State::Active, end) if end.is_none_or(|end| now < end) => Ok(end),
             (State::Active | State::Draining, _) => Err(Refusal::NotRunning { action, status: "ending" }),
             _ => Err(Refusal::NotRunning { action, status: self.status().name() }),
         }
@@ -460,11 +367,11 @@ impl Workload {
     }
 
     fn active_due(&self, now: Timestamp) -> Option<Change> {
-        let expires_at = self.expires_at?;
         // The command may have ended while the way in was still being checked.
         if let (true, Some(code)) = (self.spec.end_on_exit, self.exit_code) {
             return self.completed(code, now).ok();
         }
+        let Some(expires_at) = self.expires_at else { return self.silence_due(now) };
         if now >= expires_at {
             let kill_at = expires_at.plus(policy::GRACE).max(now);
             let ending = Ending { cause: Cause::Expired, reason: None, kill_at, left_at: None };
@@ -478,10 +385,4 @@ impl Workload {
             next.warned = Some(Warned { minutes, notice: Some(next.version) });
         }))
     }
-}
-
-/// Adds a change on top of the last one.
-fn push(first: &Workload, changes: &mut Vec<Change>, decide: impl FnOnce(&Workload) -> Option<Change>) {
-    let change = decide(changes.last().map_or(first, |change| &change.workload));
-    changes.extend(change);
 }

@@ -27,13 +27,14 @@ fn submitted(hours: u32, end_on_exit: bool) -> Workload {
         priority: 50,
         end_on_exit,
         disk: None,
+        serve: None,
     };
     let submission = Submission {
         id: WorkloadId::new(START, &[1; 32]),
         tenant: TenantId::new("t"),
         owner: UserName::new("u"),
         spec,
-        duration: Hours::whole(hours),
+        duration: Some(Hours::whole(hours)),
         sealed_jupyter_token: None,
     };
     Workload::submit(submission, START).workload
@@ -194,7 +195,7 @@ fn extension_moves_the_end_and_the_warnings() {
     let extended =
         warned.workload.extend(Hours::whole(2), &policy, end.minus(Duration::from_secs(30))).unwrap().workload;
     assert_eq!(extended.expires_at, Some(end.plus(Duration::from_secs(7200))));
-    assert_eq!(extended.duration, Hours::whole(3));
+    assert_eq!(extended.duration, Some(Hours::whole(3)));
     assert_eq!(extended.due_at(), Some(end.plus(Duration::from_secs(7200 - 1800))));
     let refused = extended.extend(Hours::whole(46), &policy, end).unwrap_err();
     assert_eq!(refused, Refusal::TooLong { most: 48, left: 45.0 });

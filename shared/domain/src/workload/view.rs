@@ -61,7 +61,77 @@ impl JobStatus {
     }
 }
 
+/// The status of a node or an instance (checklist 000#13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeStatus {
+    /// It waits for GPUs, or for its machine.
+    Launching,
+    /// Its machine is there, and its model's server is being set up.
+    Initializing,
+    /// It answers.
+    Active,
+    /// It could not be launched, or what it ran on went away.
+    Failed,
+    /// It is ending.
+    Terminating,
+    /// It ended because it was told to, or nobody used it.
+    Terminated,
+}
+
+impl NodeStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Launching, Self::Initializing, Self::Active, Self::Failed, Self::Terminating, Self::Terminated];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Launching => "launching",
+            Self::Initializing => "initializing",
+            Self::Active => "active",
+            Self::Failed => "failed",
+            Self::Terminating => "terminating",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// The status that a state shows as; `cause` is what ended it.
+    #[must_use]
+    pub const fn of(state: State, cause: Option<Cause>) -> Self {
+        match (state, cause) {
+            (State::Queued | State::Placed | State::Provisioning, _) => Self::Launching,
+            (State::InstanceReady | State::Installing | State::ModelLoading | State::HealthCheck, _) => {
+                Self::Initializing
+            }
+            (State::Active, _) => Self::Active,
+            (State::Draining, _) => Self::Terminating,
+            (State::Ended, Some(Cause::Expired | Cause::Completed | Cause::Idle | Cause::Cancelled)) => {
+                Self::Terminated
+            }
+            (State::Ended, Some(Cause::Failed | Cause::Preempted) | None) => Self::Failed,
+        }
+    }
+}
+
 impl Workload {
+    /// Its status as that of a node.
+    #[must_use]
+    pub fn node_status(&self) -> NodeStatus {
+        NodeStatus::of(self.state, self.ending.as_ref().map(|ending| ending.cause))
+    }
+
+    /// Where its model answers, while it is active: at the fleet's address, and never at one that the agent says.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<String> {
+        let address = self.address.as_ref().filter(|_| self.state == State::Active)?;
+        let port = address.model_port?;
+        // An IPv6 address stands in brackets (RFC 3986, section 3.2.2).
+        let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+        Some(format!("http://{host}:{port}"))
+    }
+
     /// Its status as its owner sees it.
     #[must_use]
     pub fn status(&self) -> JobStatus {

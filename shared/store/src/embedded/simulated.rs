@@ -28,6 +28,7 @@ pub fn plane(world: &World, store: Store) -> Plane {
         jwt: None,
     };
     let secrets = Arc::new(FixedSecrets(Arc::new(secrets)));
-    let settings = Settings { version: "0", policy: Policy::default(), pools: Vec::new(), secrets, sync_ms: (1, 1) };
+    let settings =
+        Settings { version: "0", policy: Policy::default(), pools: Vec::new(), region: None, secrets, sync_ms: (1, 1) };
     Plane { store, ports: world.ports(), settings: Arc::new(settings) }
 }

@@ -206,7 +206,7 @@ fn put_event(
     outbox: Option<&Outbox>,
 ) -> Result<(), StoreError> {
     let mut item = row((pk, &event_key(entry.version)), entry)?;
-    // A workload lives for four days at most: its timeline outlives it.
+    // A job lives for four days at most, and its timeline outlives it. What is open-ended may outlive the beginning of its timeline.
     expire(&mut item, entry.at);
     if let Some(outbox) = outbox {
         // It stays when the outbox is gone: an answer has named it.

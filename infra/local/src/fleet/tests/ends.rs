@@ -66,7 +66,7 @@ fn is_written(folder: &Path, order: &Order) -> bool {
 
 /// An attempt that an earlier life left.
 fn leave(folder: &Path, order: &Order) {
-    let address = Address { host: "127.0.0.1".to_owned(), ssh_port: 1, jupyter_port: 2 };
+    let address = Address { host: "127.0.0.1".to_owned(), ssh_port: 1, jupyter_port: 2, model_port: None };
     fs::create_dir(folder.join("attempts")).unwrap();
     files(folder).write(&Record::ordered(order, vec![0], address, SystemClock.now())).unwrap();
 }
