@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
 use domain::agent::Notice;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     environment::{self, Environment},
@@ -33,7 +33,7 @@ pub(crate) struct Node {
     /// What is going on here, for as long as somebody asks whether anything is.
     pub(crate) activity: Activity,
     pub(crate) tell: mpsc::Sender<FromInner>,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
 }
 
 impl Node {
@@ -50,18 +50,25 @@ impl Node {
             terminals: Terminals::default(),
             activity: Activity::default(),
             tell,
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
         }
     }
 
     /// From now on what ends is not started again.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.send_replace(true);
     }
 
     /// Whether everything here is being ended.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        *self.stopping.borrow()
+    }
+
+    /// Comes back when everything here is being ended.
+    pub(crate) async fn stopped(&self) {
+        if self.stopping.subscribe().wait_for(|stopping| *stopping).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// The program of this name on the job's search path.

@@ -80,20 +80,22 @@ impl Server {
             self.port.send_replace(None);
             let Ended { code, words } = ended?;
             let next = if self.answered { self.restarts.after(self.clock.now()) } else { None };
-            let Some(pause) = next.filter(|_pause| !self.node.is_stopping()) else {
-                self.node.tell(FromInner::Main { main: MainProcess::Exited { code } }).await;
-                return match self.answered {
-                    _ if self.node.is_stopping() => Ok(()),
-                    true => Err(format!("it ended again and again, at last with exit code {code}: {words}")),
-                    false => Err(format!("it ended with exit code {code} while it was loading: {words}")),
-                };
+            if let Some(pause) = next.filter(|_pause| !self.node.is_stopping()) {
+                let seconds = pause.as_secs();
+                let text =
+                    format!("The model's server ended with exit code {code}; it is started again in {seconds} s.");
+                self.news(ModelNews::Note { text, percent: None }).await;
+                tokio::select! {
+                    () = self.clock.sleep(pause) => continue,
+                    () = self.node.stopped() => {}
+                }
+            }
+            self.node.tell(FromInner::Main { main: MainProcess::Exited { code } }).await;
+            return match self.answered {
+                _ if self.node.is_stopping() => Ok(()),
+                true => Err(format!("it ended again and again, at last with exit code {code}: {words}")),
+                false => Err(format!("it ended with exit code {code} while it was loading: {words}")),
             };
-            let text = format!(
-                "The model's server ended with exit code {code}; it is started again in {} s.",
-                pause.as_secs()
-            );
-            self.news(ModelNews::Note { text, percent: None }).await;
-            self.clock.sleep(pause).await;
         }
     }
 
