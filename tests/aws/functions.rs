@@ -37,8 +37,8 @@ impl Function {
     /// How long one invocation may take.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(match &self.trigger {
-            // A stream ends by itself before that (`get_job_logs`).
-            Trigger::Http { streams: true, .. } => 150,
+            // A stream ends by itself after ten minutes at the latest (`web::stream`).
+            Trigger::Http { streams: true, .. } => 660,
             // API Gateway waits for 29 seconds.
             Trigger::Http { .. } | Trigger::Pages(_) => 28,
             Trigger::Queue(_) => 120,

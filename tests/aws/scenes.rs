@@ -1,5 +1,6 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
+mod credentials;
 mod nodes;
 mod tenants;
 mod volumes;
@@ -32,6 +33,7 @@ pub(crate) fn all() {
     disks();
     volumes::all();
     tenants::all();
+    credentials::all();
     nodes::all();
 }
 
@@ -125,10 +127,12 @@ fn a_life() {
     bench.dispatch(A10G);
     let token = bench.provision(&id);
     let agent = bench.enroll(&token);
+    bench.send(Ask::get(format!("/v1/jobs/{id}/logs/stream")).bearer(&key));
     bench.step("AwaitReady", &id, &json!({"token": "ready"})).expect("a token kept");
     agent.sync(&bench, &report("ready"));
     bench.step("Activate", &id, &json!({})).expect("active");
     bench.job(&key, &id);
+    bench.send(Ask::get(format!("/v1/jobs/{id}/logs/stream?follow=true")).bearer(&key));
     let next = "a".repeat(64);
     let mut rotating = report("ready");
     rotating["next_session"] = json!(next);

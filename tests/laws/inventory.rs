@@ -32,7 +32,7 @@ enum Makes {
 type Scene = fn(u64, Option<Bug>) -> Result<(), Violation>;
 
 /// Every method of every port.
-const METHODS: [(&str, Makes); 34] = [
+const METHODS: [(&str, Makes); 36] = [
     ("Attacher::attach", Swept(disks::scenes::an_unknown_volume_goes)),
     ("Attacher::create", Swept(disks::scenes::an_unknown_volume_goes)),
     ("Clock::now", Nothing),
@@ -43,6 +43,7 @@ const METHODS: [(&str, Makes); 34] = [
     ("Fleet::terminate", Nothing),
     ("Identity::caller", Nothing),
     ("Identity::presigned_caller", Nothing),
+    ("Ids::credential", Nothing),
     ("Ids::disk", Nothing),
     ("Ids::message", Nothing),
     ("Ids::operation", Nothing),
@@ -52,6 +53,7 @@ const METHODS: [(&str, Makes); 34] = [
     ("Launches::fail", Nothing),
     ("Launches::start", Swept(launches_end_with_their_workloads)),
     ("People::keys_of", Nothing),
+    ("Providers::check", Nothing),
     ("Queue::healthy", Nothing),
     ("Queue::send", Swept(hopeless_messages_are_put_aside)),
     ("Secrets::current", Nothing),

@@ -33,7 +33,7 @@ mod mutants;
 mod nodes;
 mod people;
 mod random;
-mod secrets;
+pub(crate) mod secrets;
 mod single;
 mod turns;
 mod wire;

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, io::Write, sync::OnceLock};
 
 use domain::{
     Disk, SnapshotId, TenantId, UserName, VolumeId,
+    credential::{self, CloudKeys, Provider},
     disk::{Asked, DiskChange, DiskRefusal},
-    names::{DiskName, GithubName},
+    names::{DiskName, GithubName, Label},
     ssh::PublicKey,
     tenant::Tier,
 };
@@ -13,6 +14,7 @@ use flate2::{Compression, write::GzEncoder};
 use futures::executor::block_on;
 use http::Method;
 use serde_json::{Value, json};
+use store::credentials::sealed_with;
 
 use super::{
     ADMIN,
@@ -29,6 +31,8 @@ const SAMPLE_OPERATION: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d12";
 pub(crate) const SAMPLE_TENANT: &str = "550e8400-e29b-41d4-a716-446655440000";
 /// The id of a tenant's key in every example.
 const SAMPLE_KEY: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d13";
+/// The id of a tenant's credential in every example.
+const SAMPLE_CREDENTIAL: &str = "cred-12345678-1234-1234-1234-123456789012";
 
 /// The model of every example: it is registered in every scene.
 const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
@@ -39,7 +43,7 @@ const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
 pub(crate) type Things = BTreeMap<String, String>;
 
 /// A new parameter needs an entry here, and what it stands for a place in [`Scene::new`].
-fn things(job: &str, disk: &str, operation: &str, key: &str) -> Things {
+fn things(job: &str, disk: &str, operation: &str, [key, credential]: [&str; 2]) -> Things {
     [
         ("job_id", job),
         ("github_username", "jeanschmidt"),
@@ -47,6 +51,7 @@ fn things(job: &str, disk: &str, operation: &str, key: &str) -> Things {
         ("operation_id", operation),
         ("tenant_id", SAMPLE_TENANT),
         ("key_id", key),
+        ("credential_id", credential),
         ("model_name", SAMPLE_MODEL),
         ("node_id", SAMPLE_NODE),
         ("instance_id", SAMPLE_NODE),
@@ -57,7 +62,7 @@ fn things(job: &str, disk: &str, operation: &str, key: &str) -> Things {
 
 /// What stands in the paths of examples.
 pub(crate) fn samples() -> Things {
-    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION, SAMPLE_KEY)
+    things(SAMPLE_JOB, "my-training-data", SAMPLE_OPERATION, [SAMPLE_KEY, SAMPLE_CREDENTIAL])
 }
 
 /// Who may call an operation, as the document says.
@@ -259,6 +264,21 @@ pub(crate) fn a_disk(bench: &Bench, name: &str) -> String {
     operation.to_string()
 }
 
+/// A tenant's credential for AWS, its default there; and its id.
+pub(crate) fn a_credential(bench: &Bench, tenant: &str) -> String {
+    let (ports, now) = (&bench.plane.ports, bench.world.now());
+    let id = ports.ids.credential(now);
+    let name = Label::parse("AWS Production").expect("a name");
+    let tenant = TenantId::new(tenant);
+    let asked = credential::Asked { id, tenant: tenant.clone(), provider: Provider::Aws, name, is_default: true };
+    let keys = json!({"access_key_id": "AKIA0123456789ABCDEF", "secret_access_key": "secret", "region": "us-west-2"});
+    let keys = CloudKeys::read(Provider::Aws, keys.as_object().cloned().unwrap_or_default()).expect("keys");
+    let text = keys.to_text().expect("a text");
+    let sealed = block_on(ports.vault.seal(&sealed_with(&tenant, id), &text)).expect("sealed");
+    block_on(bench.plane.store.write_credential(&asked.create(now), Some(&sealed), None)).expect("a credential");
+    id.to_string()
+}
+
 /// A registered model, a node that is to serve it, and an instance of the tenant's that was to.
 fn nodes(bench: &Bench, tenant_key: &str) -> (String, String) {
     let model = json!({
@@ -311,7 +331,8 @@ impl Scene {
         bench.embedded.meter().start();
         let (tenant_key, _) = bench.a_tenant(SAMPLE_TENANT, Tier::Enterprise);
         let (_, key_id) = bench.a_tenant_key(SAMPLE_TENANT);
-        let mut own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), &key_id);
+        let kept = [key_id.as_str(), &a_credential(&bench, SAMPLE_TENANT)];
+        let mut own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), kept);
         let (node, instance) = nodes(&bench, &tenant_key);
         own.extend([("node_id".to_owned(), node), ("instance_id".to_owned(), instance)]);
         Self { bench, key, own, agent, token, tenant_key }

@@ -227,6 +227,7 @@ fn refusals_echo_no_secret() {
         "aws_access_key_id",
         "aws_secret_access_key",
         "aws_session_token",
+        "credentials",
         "env_vars",
         "command",
         "session",

@@ -41,6 +41,6 @@ pub(crate) async fn agent_logs(
     let workload = served(&plane, &agent).await?;
     let sequence = batch.sequence;
     let place = (&workload.tenant, workload.id, agent.holder.attempt);
-    plane.store.keep_log(place, batch, plane.ports.clock.now()).await?;
+    plane.store.keep_log(place, workload.version, batch, plane.ports.clock.now()).await?;
     Ok(Json(Kept { sequence }))
 }

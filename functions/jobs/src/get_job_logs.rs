@@ -14,11 +14,11 @@ use axum::{
 use domain::{
     TenantId, Timestamp, WorkloadId,
     agent::{LogLine, Stream},
+    launch_log::Batch,
     lifecycle::State as Life,
 };
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use store::workloads::LogBatchRow;
 use utoipa::{IntoParams, ToSchema};
 use web::{Checked, DetailRefusals, Error, Id, Member, Plane, Problem, act};
 
@@ -160,8 +160,8 @@ impl Place {
     }
 }
 
-fn placed(batch: LogBatchRow) -> impl Iterator<Item = (Place, LogLine)> {
-    let LogBatchRow { attempt, sequence, lines } = batch;
+fn placed(batch: Batch) -> impl Iterator<Item = (Place, LogLine)> {
+    let Batch { attempt, sequence, lines, .. } = batch;
     lines.into_iter().enumerate().map(move |(line, text)| (Place { attempt, sequence, line }, text))
 }
 

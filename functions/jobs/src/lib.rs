@@ -13,6 +13,7 @@ mod get_job_logs;
 mod id;
 mod list_jobs;
 mod remove_user;
+mod stream_job_logs;
 mod submit_job;
 mod view;
 
@@ -34,4 +35,5 @@ pub fn surface() -> Surface {
         .operation(routes!(remove_user::remove_user))
         .operation(routes!(get_job_logs::get_job_logs))
         .operation(routes!(get_job_events::get_job_events))
+        .operation(routes!(stream_job_logs::stream_job_logs))
 }

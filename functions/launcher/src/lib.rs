@@ -10,6 +10,7 @@ mod wind_down;
 use cloud::{PortError, TaskToken, VaultError};
 use domain::{
     Refusal, TenantId, Workload, WorkloadId,
+    launch_log::estimate::{self, Sample},
     lifecycle::{Stage, State},
 };
 use serde::Deserialize;
@@ -78,6 +79,7 @@ impl From<StoreError> for StepError {
             }
             StoreError::TooManyJobs
             | StoreError::TooManyDisks
+            | StoreError::TooManyCredentials
             | StoreError::NameTaken
             | StoreError::Claimed(_)
             | StoreError::ClaimedOtherwise
@@ -226,20 +228,37 @@ async fn await_step(
     Ok(json!({}))
 }
 
-/// Completes a launch.
+/// Completes a launch, and remembers how long it took.
 async fn activate(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Result<Value, StepError> {
-    plane
-        .decide((tenant, id), |workload, now| async move {
-            let workload = workload.ok_or_else(StepError::gone)?;
-            match workload.state.stage() {
-                Stage::Running => return Ok((None, json!({}))),
-                Stage::Ending | Stage::Over => return Err(StepError::ending()),
-                Stage::Waiting | Stage::Launching => {}
-            }
-            let refused = |refusal: Refusal| StepError::new("Launch.NotReady", refusal.to_string());
-            Ok((Some(Write::of(workload.activate(now).map_err(refused)?)), json!({})))
-        })
-        .await
+    let decided = plane.decide((tenant, id), |workload, now| async move {
+        let workload = workload.ok_or_else(StepError::gone)?;
+        match workload.state.stage() {
+            Stage::Running => return Ok((None, None)),
+            Stage::Ending | Stage::Over => return Err(StepError::ending()),
+            Stage::Waiting | Stage::Launching => {}
+        }
+        let refused = |refusal: Refusal| StepError::new("Launch.NotReady", refusal.to_string());
+        let change = workload.activate(now).map_err(refused)?;
+        let active = change.workload.clone();
+        Ok((Some(Write::of(change)), Some(active)))
+    });
+    let active: Result<Option<Workload>, StepError> = decided.await;
+    // It is for estimates alone, so that it is worth neither a failed launch nor a second try.
+    if let Some(active) = active?
+        && let Err(error) = remember(plane, &active).await
+    {
+        tracing::warn!(workload = %id, %error, "launch.not_remembered");
+    }
+    Ok(json!({}))
+}
+
+/// The most entries that a launch has in its timeline: one that has more is none to measure others by.
+const LONGEST_LAUNCH: i32 = 200;
+
+async fn remember(plane: &Plane, active: &Workload) -> Result<(), StoreError> {
+    let timeline = plane.store.timeline(&active.tenant, active.id, 0, LONGEST_LAUNCH).await?;
+    let Some(sample) = Sample::of(&timeline) else { return Ok(()) };
+    plane.store.remember_launch((active.pool(), estimate::kind(active)), active.id, &sample).await
 }
 
 /// The undo of every step: the workload fails, unless it is ending already, and what was made for it is ended.

@@ -129,6 +129,9 @@ pub(crate) mod tests {
             gpus_simulated: true,
             disk: Some("/disk".into()),
             command: None,
+            model: None,
+            model_port: None,
+            watch_gpus: false,
             env: BTreeMap::new(),
         }
     }

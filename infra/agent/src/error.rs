@@ -62,6 +62,9 @@ pub enum AgentError {
     /// The job's disk cannot be had as it should be.
     #[error("its disk: {0}")]
     Disk(String),
+    /// The model cannot be served.
+    #[error("the model's server: {0}")]
+    Model(String),
     /// The other copy of the agent said something that is no message.
     #[error("the socket between the two copies of the agent: {0}")]
     Link(String),

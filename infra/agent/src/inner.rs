@@ -2,6 +2,7 @@
 
 use std::{io::ErrorKind, path::Path, pin::pin, sync::Arc, time::Duration};
 
+use cloud::{Clock, SystemClock};
 use domain::Secret;
 use nix::sys::signal::Signal;
 use tokio::{
@@ -14,9 +15,10 @@ use tokio::{
 use crate::{
     AgentError,
     deadlines::SHORT_GRACE,
+    endpoint, gpu, idle,
     jupyter::Jupyter,
-    link::{self, FromInner, Setup, ToInner},
-    main_process,
+    link::{self, FromInner, Model, Setup, ToInner},
+    main_process, model,
     node::Node,
     orphans,
     processes::{self, SESSION_MARK},
@@ -24,7 +26,7 @@ use crate::{
     ssh,
 };
 
-/// How long the SSH port is tried: another job's agent may be about to let go of it.
+/// How long a port is tried: another job's agent may be about to let go of it.
 const LISTEN_ATTEMPTS: u32 = 50;
 const LISTEN_PAUSE: Duration = Duration::from_millis(200);
 /// How long the socket is tried: in a pod this copy is there before the outer one has enrolled, or even has been pulled.
@@ -118,25 +120,26 @@ async fn serve(
     let (want_jupyter, wanted_jupyter) = watch::channel::<Option<Secret>>(None);
     let ready = async {
         let config = ssh::server::config(&setup.host_key)?;
-        let listener = listening(&setup.listen, setup.ssh_port).await?;
-        Ok::<_, AgentError>((config, listener))
+        let listener = listening(&setup.listen, setup.ssh_port, "listening for SSH").await?;
+        let endpoint = match setup.model_port.filter(|_port| setup.model.is_some()) {
+            Some(port) => Some(listening(&setup.listen, port, "listening for the model's callers").await?),
+            None => None,
+        };
+        Ok::<_, AgentError>((config, listener, endpoint))
     };
-    match ready.await {
-        Ok((config, listener)) => tokio::spawn(ssh::server::serve(Arc::clone(&node), config, listener)),
+    let endpoint = match ready.await {
+        Ok((config, listener, endpoint)) => {
+            tokio::spawn(ssh::server::serve(Arc::clone(&node), config, listener));
+            endpoint
+        }
         Err(error) => {
             node.tell(FromInner::Failed { error: error.to_string() }).await;
             return Err(error);
         }
     };
     node.tell(FromInner::Listening).await;
-    let (tell_main, main_told) = watch::channel(setup.command.is_none());
-    if let Some(command) = setup.command {
-        let node = Arc::clone(&node);
-        tokio::spawn(async move {
-            main_process::run(node, command).await;
-            tell_main.send_replace(true);
-        });
-    }
+    watch_activity(&node, &setup);
+    let main_told = main_started(&node, setup.command, setup.model, endpoint);
     tokio::spawn(Jupyter::new(Arc::clone(&node), setup.jupyter_listen, setup.jupyter_port).run(wanted_jupyter));
     let mut over = pin!(told_to_end(terminate, Arc::clone(&node), main_told.clone()));
     loop {
@@ -159,6 +162,7 @@ async fn serve(
                 tokio::spawn(stop(Arc::clone(&node), main_told.clone()));
             }
             Some(ToInner::Kill) => {
+                node.stop();
                 processes::kill_workload(&node.workload).await;
                 told(main_told).await;
                 node.tell(FromInner::Ended).await;
@@ -168,6 +172,44 @@ async fn serve(
             None => return Ok(()),
         }
     }
+}
+
+/// Starts the main process: the user's command, or the server of the model that is served in its place, with the `endpoint` before it.
+/// What comes back turns true when its end has been told, and is so already where there is none.
+fn main_started(
+    node: &Arc<Node>,
+    command: Option<Secret>,
+    model: Option<Model>,
+    endpoint: Option<TcpListener>,
+) -> watch::Receiver<bool> {
+    let (tell, told) = watch::channel(command.is_none() && model.is_none());
+    let node = Arc::clone(node);
+    if let Some(model) = model {
+        let (tell_port, port) = watch::channel(None);
+        if let Some(listener) = endpoint {
+            tokio::spawn(endpoint::serve(listener, port, Arc::clone(&node.activity.traffic)));
+        }
+        tokio::spawn(async move {
+            model::run(node, Arc::new(SystemClock), model, tell_port).await;
+            tell.send_replace(true);
+        });
+    } else if let Some(command) = command {
+        tokio::spawn(async move {
+            main_process::run(node, command).await;
+            tell.send_replace(true);
+        });
+    }
+    told
+}
+
+/// Begins to look whether anything goes on here.
+fn watch_activity(node: &Arc<Node>, setup: &Setup) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    if setup.watch_gpus {
+        let watcher = Arc::clone(node);
+        tokio::spawn(gpu::watch(setup.gpus.clone(), Arc::clone(&clock), move |doing| watcher.activity.gpus(doing)));
+    }
+    tokio::spawn(idle::watch(Arc::clone(node), clock));
 }
 
 /// Asks everything to end when this copy is told to, as Kubernetes tells the first program of each container of a pod that it ends; comes
@@ -180,8 +222,8 @@ async fn told_to_end(mut terminate: Signals, node: Arc<Node>, main_told: watch::
     tokio::time::sleep(SHORT_GRACE).await;
 }
 
-/// The socket for SSH, once the port is free.
-async fn listening(address: &str, port: u16) -> Result<TcpListener, AgentError> {
+/// A socket for one of the ways in, once its port is free.
+async fn listening(address: &str, port: u16, what: &'static str) -> Result<TcpListener, AgentError> {
     let mut attempts = 0;
     loop {
         match TcpListener::bind((address, port)).await {
@@ -190,13 +232,14 @@ async fn listening(address: &str, port: u16) -> Result<TcpListener, AgentError> 
                 attempts += 1;
                 tokio::time::sleep(LISTEN_PAUSE).await;
             }
-            Err(error) => return Err(AgentError::system("listening for SSH")(error)),
+            Err(error) => return Err(AgentError::system(what)(error)),
         }
     }
 }
 
 /// Asks everything to end, and tells when it has.
 async fn stop(node: Arc<Node>, main_told: watch::Receiver<bool>) {
+    node.stop();
     processes::signal(&processes::of_workload(&node.workload), Signal::SIGTERM);
     // An interactive shell shrugs off SIGTERM; that its terminal is gone makes it go.
     let sessions = format!("{}-", node.workload);

@@ -1,7 +1,6 @@
 //! JupyterLab on loopback: installed when it is first wanted, and never able to break anything else.
 
 use std::{
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -10,7 +9,7 @@ use std::{
 
 use domain::{Secret, agent::JupyterState};
 use nix::{sys::signal::Signal, unistd::geteuid};
-use reqwest::Client;
+use reqwest::{Client, Response};
 use tokio::{
     io::AsyncReadExt,
     net::TcpListener,
@@ -18,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{logs::cut, node::Node, orphans, processes};
+use crate::{idle::Kernels, logs::cut, node::Node, orphans, processes};
 
 /// How long an installation may take, and JupyterLab's start.
 const INSTALL_WITHIN: Duration = Duration::from_secs(10 * 60);
@@ -28,6 +27,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long its port is waited for.
 const PORT_ATTEMPTS: u32 = 50;
 const PORT_PAUSE: Duration = Duration::from_millis(200);
+/// How often is looked whether somebody's kernel is at work.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How much of what a program said last is kept to explain its failure.
 const SAID_LAST: usize = 1000;
 
@@ -64,6 +65,7 @@ impl Jupyter {
                     None
                 }
             };
+            self.node.activity.kernels(false);
             match failed {
                 None => self.tell(JupyterState::Off).await,
                 Some(error) => {
@@ -108,15 +110,47 @@ impl Jupyter {
             },
         }
         self.tell(JupyterState::Ready).await;
-        running.ended().await
+        tokio::select! {
+            ended = running.ended() => ended,
+            () = self.watched(token) => "nobody looks after it".to_owned(),
+        }
+    }
+
+    /// Looks again and again whether somebody's kernel or terminal is at work, for ever.
+    async fn watched(&self, token: &Secret) {
+        let Ok(client) = Client::builder().no_proxy().timeout(Duration::from_secs(5)).build() else {
+            return std::future::pending().await;
+        };
+        let (mut kernels, mut terminals) = (Kernels::default(), Kernels::default());
+        loop {
+            let kernels = kernels.after(self.account(&client, token, "kernels").await.as_deref());
+            let terminals = terminals.after(self.account(&client, token, "terminals").await.as_deref());
+            self.node.activity.kernels(kernels || terminals);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Its list of kernels or of terminals.
+    async fn account(&self, client: &Client, token: &Secret, of: &str) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}/api/{of}", self.port);
+        // The secret goes to the server that was started with it, on loopback.
+        let asked = client.get(url).header("Authorization", format!("token {}", token.reveal())).send().await;
+        let answer = asked.and_then(Response::error_for_status);
+        match answer {
+            Ok(answer) => answer.text().await.ok(),
+            Err(error) => {
+                tracing::debug!(%error, of, "JupyterLab does not say what is at work");
+                None
+            }
+        }
     }
 
     /// The command line that starts JupyterLab; it is installed for this job if the image has none.
     async fn find(&self) -> Result<Vec<PathBuf>, String> {
-        if let Some(lab) = self.on_path("jupyter-lab") {
+        if let Some(lab) = self.node.on_path("jupyter-lab") {
             return Ok(vec![lab]);
         }
-        if let Some(jupyter) = self.on_path("jupyter") {
+        if let Some(jupyter) = self.node.on_path("jupyter") {
             let mut command = self.command(&jupyter);
             command.args(["lab", "--version"]);
             if finished(command, START_WITHIN).await.is_ok() {
@@ -128,7 +162,7 @@ impl Jupyter {
         if lab.is_file() {
             return Ok(vec![lab]);
         }
-        let python = self.on_path("python3").ok_or("neither jupyter-lab nor python3 is on the PATH")?;
+        let python = self.node.on_path("python3").ok_or("neither jupyter-lab nor python3 is on the PATH")?;
         let mut make = self.command(&python);
         make.args(["-m", "venv"]).arg(&folder);
         finished(make, INSTALL_WITHIN).await.map_err(|error| format!("python3 -m venv: {error}"))?;
@@ -163,13 +197,6 @@ impl Jupyter {
         command.env_clear().envs(&self.node.environment).current_dir(&self.node.home).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
-    }
-
-    fn on_path(&self, name: &str) -> Option<PathBuf> {
-        let path = self.node.environment.get("PATH")?;
-        path.split(':')
-            .map(|folder| Path::new(folder).join(name))
-            .find(|file| file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
     }
 
     /// Whether its `/api` answers in time.

@@ -20,11 +20,14 @@
 
 mod boot;
 mod cli;
+mod coming;
 mod deadlines;
 mod disk;
+mod endpoint;
 mod environment;
 mod error;
 mod gpu;
+mod idle;
 mod inner;
 mod install;
 mod jupyter;
@@ -32,11 +35,13 @@ mod link;
 mod logs;
 mod machine;
 mod main_process;
+mod model;
 mod node;
 mod orphans;
 mod outer;
 mod plane;
 mod processes;
+mod reach;
 mod room;
 mod sandbox;
 mod spawn;

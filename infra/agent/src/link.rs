@@ -14,7 +14,7 @@ use std::{
 
 use domain::{
     Secret, WorkloadId,
-    agent::{JupyterState, LogLine, MainProcess, Notice, User},
+    agent::{JupyterState, LogLine, MainProcess, ModelServer, Notice, Serve, User},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
@@ -22,7 +22,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::AgentError;
+use crate::{AgentError, idle::Doing};
 
 /// The longest line that is read: more than any honest message has.
 const LONGEST: u64 = 4 * 1024 * 1024;
@@ -44,7 +44,20 @@ pub(crate) struct Setup {
     /// Where the job finds its disk, if it has one.
     pub(crate) disk: Option<PathBuf>,
     pub(crate) command: Option<Secret>,
+    /// The model that is served in place of a command, and where on this node's address.
+    pub(crate) model: Option<Model>,
+    pub(crate) model_port: Option<u16>,
+    /// The inner copy looks whether the GPUs are at work: the outer one cannot see them.
+    pub(crate) watch_gpus: bool,
     pub(crate) env: BTreeMap<String, Secret>,
+}
+
+/// A model, and with what it is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Model {
+    pub(crate) serve: Serve,
+    /// Its files are named as the job's processes see them.
+    pub(crate) server: ModelServer,
 }
 
 /// What the environment of the job's processes starts from.
@@ -81,6 +94,12 @@ pub(crate) enum FromInner {
     Applied { version: u64 },
     /// The main process's state changed.
     Main { main: MainProcess },
+    /// Something new of the model's server, in the order of its start.
+    Model { news: ModelNews },
+    /// The model's server cannot be had, or not any more, with why.
+    ModelFailed { error: String },
+    /// Whether something is going on changed.
+    Doing { doing: Doing },
     /// JupyterLab's state changed.
     Jupyter { jupyter: JupyterState },
     /// A line of the main process's output.
@@ -89,6 +108,18 @@ pub(crate) enum FromInner {
     Ended,
     /// The inner copy cannot go on.
     Failed { error: String },
+}
+
+/// What happens to a model's server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub(crate) enum ModelNews {
+    /// A fact for the timeline, and how far within the present phase that is, in percent.
+    Note { text: String, percent: Option<u8> },
+    /// It is about to be started, and loads.
+    Loads,
+    /// It answers, on loopback.
+    Answers,
 }
 
 /// Reads one message; `None` at the end.

@@ -1,6 +1,11 @@
 //! The job's main process: started once, its output captured line by line.
 
-use std::{io, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    io,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use cloud::{Clock, SystemClock};
 use domain::{
@@ -16,7 +21,7 @@ use tokio::{
 use crate::{link::FromInner, logs::LONGEST_LINE, node::Node, orphans};
 
 /// How long after the process's end its output is still read: something that it left running may hold the pipe for ever.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
+pub(crate) const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// Runs the user's command line, which is one argument to the shell and nothing of ours, to its end.
 pub(crate) async fn run(node: Arc<Node>, command: Secret) {
@@ -37,18 +42,12 @@ pub(crate) async fn run(node: Arc<Node>, command: Secret) {
     node.tell(FromInner::Main { main: MainProcess::Running }).await;
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
-        output.spawn(capture(Arc::clone(&node), stdout, Stream::Stdout));
+        output.spawn(capture(Arc::clone(&node), stdout, Stream::Stdout, |_text| {}));
     }
     if let Some(stderr) = child.stderr.take() {
-        output.spawn(capture(Arc::clone(&node), stderr, Stream::Stderr));
+        output.spawn(capture(Arc::clone(&node), stderr, Stream::Stderr, |_text| {}));
     }
-    let code = match child.wait().await {
-        Ok(status) => exit_code(status),
-        Err(error) => {
-            tracing::error!(%error, "the main process's end could not be seen");
-            255
-        }
-    };
+    let code = exit_code(child.wait().await);
     let drained = async { while output.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_OUTPUT, drained).await.is_err() {
         // It goes on being read in the background; the exit code need not wait for it.
@@ -58,16 +57,30 @@ pub(crate) async fn run(node: Arc<Node>, command: Secret) {
 }
 
 /// The code, as shells count: 128 + n for signal n.
-fn exit_code(status: std::process::ExitStatus) -> i32 {
+pub(crate) fn exit_code(status: io::Result<ExitStatus>) -> i32 {
     use std::os::unix::process::ExitStatusExt;
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => {
+            tracing::error!(%error, "the main process's end could not be seen");
+            return 255;
+        }
+    };
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255)
 }
 
-async fn capture(node: Arc<Node>, output: impl AsyncRead + Unpin, stream: Stream) {
+/// Puts what is said at `output` into the job's log until its end; `see` is shown each line.
+pub(crate) async fn capture(
+    node: Arc<Node>,
+    output: impl AsyncRead + Unpin,
+    stream: Stream,
+    mut see: impl FnMut(&str) + Send,
+) {
     let mut output = Lines::new(BufReader::new(output));
     loop {
         match output.next().await {
             Ok(Some(text)) => {
+                see(&text);
                 let line = LogLine { at: SystemClock.now(), stream, text };
                 node.tell(FromInner::Log { line }).await;
             }

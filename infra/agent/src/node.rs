@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     environment::{self, Environment},
+    idle::Activity,
     link::{FromInner, Setup},
     ssh::keys::Access,
 };
@@ -28,7 +30,10 @@ pub(crate) struct Node {
     pub(crate) shell: &'static str,
     pub(crate) access: Access,
     pub(crate) terminals: Terminals,
+    /// What is going on here, for as long as somebody asks whether anything is.
+    pub(crate) activity: Activity,
     pub(crate) tell: mpsc::Sender<FromInner>,
+    stopping: AtomicBool,
 }
 
 impl Node {
@@ -43,8 +48,28 @@ impl Node {
             shell,
             access: Access::default(),
             terminals: Terminals::default(),
+            activity: Activity::default(),
             tell,
+            stopping: AtomicBool::new(false),
         }
+    }
+
+    /// From now on what ends is not started again.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether everything here is being ended.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The program of this name on the job's search path.
+    pub(crate) fn on_path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.environment.get("PATH")?;
+        path.split(':')
+            .map(|folder| Path::new(folder).join(name))
+            .find(|file| file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
     }
 
     /// Tells the outer copy; if that is gone, this copy ends soon.

@@ -5,35 +5,35 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use cloud::{Clock, Ids, OsIds, SystemClock};
 use domain::{
     Secret,
-    agent::{Boot, Bye, Desired, Enroll, Enrolled, Mount, Progress, Room, Synced},
+    agent::{Boot, Bye, Desired, Enroll, Enrolled, Progress, Room},
     api_key::{KeyKind, mint},
 };
 use nix::sys::signal::Signal;
 use tokio::{
-    io::AsyncReadExt,
-    net::TcpStream,
     signal::unix::{Signal as Signals, SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinHandle,
 };
 
 use crate::{
     AgentError,
-    deadlines::{Deadlines, Due, SHORT_GRACE},
+    coming::{Coming, Next},
     disk::{Disk, Means, Tools},
-    link::{FromInner, ToInner},
+    gpu,
+    link::{FromInner, ModelNews, ToInner},
     logs::Logs,
     machine::Machine,
     orphans,
     plane::{Backoff, CallError, Plane},
-    processes,
+    processes, reach,
     room::{Making, Place, Running},
-    sync::{Heard, Seen, Syncing},
+    sync::{Seen, Syncing},
 };
 
 /// How long enrolling is tried.
 const ENROLL_FOR: Duration = Duration::from_secs(10 * 60);
-/// How long its SSH server may take to answer.
-const SSH_WITHIN: Duration = Duration::from_secs(60);
+/// How long its SSH server may take to answer, and the model's endpoint once its server does.
+const REACHED_WITHIN: Duration = Duration::from_secs(60);
 /// How long the inner copy may take to end the job when it is told to, and to be gone when it is killed itself.
 const KILL_WITHIN: Duration = Duration::from_secs(3);
 /// How long the last lines of the log, and the last words, are tried.
@@ -161,9 +161,13 @@ impl Job<'_> {
         };
         let ended = match started {
             Ok(Ok(running)) => {
-                let mut agent = Agent { boot, place: &place, disk, seen: Arc::clone(seen), running, coming };
+                let watching = self.watch_gpus();
+                let ready = Ways { ssh: false, model: self.enrolled.serve.is_none() };
+                let mut agent = Agent { boot, place: &place, disk, seen: Arc::clone(seen), running, coming, ready };
                 agent.pass_on();
-                Box::pin(agent.serve()).await
+                let ended = Box::pin(agent.serve()).await;
+                watching.inspect(JoinHandle::abort);
+                ended
             }
             Ok(Err(reason)) => Ok(reason),
             Err(error) => Err(error),
@@ -171,6 +175,19 @@ impl Job<'_> {
         place.cleared().await;
         processes::kill_workload(&boot.workload.to_string()).await;
         ended
+    }
+
+    /// Begins to look whether the job's GPUs are at work, where it has some and this copy of the agent is on the machine with them.
+    fn watch_gpus(&self) -> Option<JoinHandle<()>> {
+        let boot = &self.orders.boot;
+        let here = boot.room != Room::Pod && !boot.gpus_simulated && !boot.gpus.is_empty();
+        here.then(|| {
+            let (seen, clock) = (Arc::clone(&self.means.seen), Arc::clone(&self.means.clock));
+            let now = Arc::clone(&clock);
+            tokio::spawn(gpu::watch(boot.gpus.clone(), clock, move |doing| {
+                seen.send_if_modified(|seen| seen.gpus_are(doing, now.now()));
+            }))
+        })
     }
 }
 
@@ -195,7 +212,7 @@ async fn last_words(plane: &Plane, clock: &dyn Clock, seen: &watch::Sender<Seen>
     let said = async {
         let mut backoff = Backoff::default();
         loop {
-            let report = seen.borrow().report();
+            let report = seen.borrow().report(clock.now());
             match plane.sync(&report).await {
                 Ok(_synced) => {
                     let mut more = false;
@@ -219,106 +236,6 @@ async fn last_words(plane: &Plane, clock: &dyn Clock, seen: &watch::Sender<Seen>
     }
 }
 
-/// What comes from outside: what the control plane wants, signals, and time.
-struct Coming {
-    clock: Arc<dyn Clock>,
-    heard: mpsc::Receiver<Heard>,
-    terminate: Signals,
-    deadlines: Deadlines,
-    /// The version of the desired state that was taken last, and that state until it is passed on.
-    version: u64,
-    desired: Option<Desired>,
-    /// The disk, once it is there.
-    mount: Option<Mount>,
-}
-
-/// What is to be done about what came.
-#[derive(Debug)]
-enum Next {
-    /// There is another desired state to be passed on.
-    Apply,
-    /// Ask everything to end.
-    Stop,
-    /// End what is left.
-    Kill,
-}
-
-impl Coming {
-    fn new(clock: Arc<dyn Clock>, heard: mpsc::Receiver<Heard>, terminate: Signals, synced: Synced) -> Self {
-        let deadlines = Deadlines::new(clock.now());
-        let mut coming = Self { clock, heard, terminate, deadlines, version: 0, desired: None, mount: None };
-        coming.hear(synced);
-        coming
-    }
-
-    /// Comes back when there is something to be done. It can be dropped and asked again at any time.
-    async fn next(&mut self) -> Next {
-        loop {
-            let pause = match self.deadlines.due(self.clock.now()) {
-                Due::Sleep(pause) => pause,
-                Due::Stop => return Next::Stop,
-                Due::Kill => return Next::Kill,
-            };
-            tokio::select! {
-                () = self.clock.sleep(pause) => {}
-                Some(news) = self.heard.recv() => match news {
-                    Heard::Synced(synced) => {
-                        self.hear(*synced);
-                        if self.desired.is_some() {
-                            return Next::Apply;
-                        }
-                    }
-                    Heard::Refused(status) => self.stop_soon(&format!("The control plane refused it with status {status}.")),
-                },
-                _signalled = self.terminate.recv() => self.stop_soon("The agent was told to end."),
-            }
-        }
-    }
-
-    /// The disk, once it is there, or why the job ends before that.
-    async fn mount(&mut self) -> Result<Mount, String> {
-        loop {
-            if let Some(mount) = &self.mount {
-                return Ok(mount.clone());
-            }
-            match self.next().await {
-                Next::Apply => {}
-                Next::Stop | Next::Kill => return Err(self.reason()),
-            }
-        }
-    }
-
-    /// Comes back when a job that has not begun yet is to end, with why. It needs no grace.
-    async fn over(&mut self) -> String {
-        while let Next::Apply = self.next().await {}
-        self.reason()
-    }
-
-    /// Why the job ends.
-    fn reason(&self) -> String {
-        self.deadlines.reason().unwrap_or("It ended.").to_owned()
-    }
-
-    /// Takes an answer of the control plane's.
-    fn hear(&mut self, synced: Synced) {
-        self.deadlines.heard(self.clock.now());
-        let Some(desired) = synced.desired else { return };
-        // Answers of two syncs cannot overtake each other, but a doubled one changes nothing.
-        if synced.version < self.version {
-            return;
-        }
-        self.version = synced.version;
-        self.deadlines.desired(&desired);
-        self.mount.clone_from(&desired.disk);
-        self.desired = Some(desired);
-    }
-
-    /// Ends in a short while.
-    fn stop_soon(&mut self, reason: &str) {
-        self.deadlines.stop(self.clock.now().plus(SHORT_GRACE), reason);
-    }
-}
-
 /// The agent while its job runs.
 struct Agent<'a> {
     boot: &'a Boot,
@@ -327,12 +244,27 @@ struct Agent<'a> {
     seen: Arc<watch::Sender<Seen>>,
     running: Running,
     coming: Coming,
+    ready: Ways,
+}
+
+/// What a job's users come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Ssh,
+    Model,
+}
+
+/// Which ways in have been seen to work; one that the job does not have works.
+#[derive(Clone, Copy, Debug)]
+struct Ways {
+    ssh: bool,
+    model: bool,
 }
 
 impl Agent<'_> {
     /// Passes on what should be true, and what happened, until nothing of the job runs any more. Answers why it ended.
     async fn serve(&mut self) -> Result<String, AgentError> {
-        let (tell_ssh, mut ssh) = mpsc::channel(1);
+        let (tell_way, mut ways) = mpsc::channel(2);
         loop {
             tokio::select! {
                 next = self.coming.next() => match next {
@@ -340,10 +272,21 @@ impl Agent<'_> {
                     Next::Stop => self.running.say(ToInner::Stop),
                     Next::Kill => return Ok(self.kill().await),
                 },
-                Some(answered) = ssh.recv() => self.ssh(answered)?,
+                Some((way, answered)) = ways.recv() => self.reached(way, answered)?,
                 message = self.running.from_inner.recv() => match message {
                     Some(FromInner::Ended) => return Ok(self.kill().await),
-                    Some(FromInner::Listening) => self.check_ssh(&tell_ssh),
+                    Some(FromInner::Listening) => {
+                        // A model has yet to be made ready: for a job this is the last step.
+                        if self.ready.model {
+                            self.enter(Progress::HealthCheck);
+                        }
+                        self.check(Way::Ssh, &tell_way);
+                    }
+                    Some(FromInner::Model { news: ModelNews::Answers }) => {
+                        self.enter(Progress::HealthCheck);
+                        self.check(Way::Model, &tell_way);
+                    }
+                    Some(FromInner::ModelFailed { error }) => return Err(self.without_model(error)),
                     Some(FromInner::Failed { error }) => return Err(AgentError::SandboxDied(error)),
                     Some(message) => self.learn(message),
                     None => return self.lost().await,
@@ -363,37 +306,70 @@ impl Agent<'_> {
 
     /// Takes what the inner copy says about the job.
     fn learn(&self, message: FromInner) {
-        self.seen.send_modify(|seen| match message {
-            FromInner::Applied { version } => seen.applied = version,
-            FromInner::Main { main } => seen.main = main,
-            FromInner::Jupyter { jupyter } => seen.jupyter = jupyter,
-            FromInner::Listening | FromInner::Log { .. } | FromInner::Ended | FromInner::Failed { .. } => {}
+        let now = self.coming.clock.now();
+        self.seen.send_if_modified(|seen| {
+            match message {
+                FromInner::Applied { version } => seen.applied = version,
+                FromInner::Main { main } => seen.main = main,
+                FromInner::Jupyter { jupyter } => seen.jupyter = jupyter,
+                FromInner::Model { news: ModelNews::Note { text, percent } } => seen.note_at(text, percent),
+                FromInner::Model { news: ModelNews::Loads } => seen.enter(Progress::ModelLoading, now),
+                // It is told with whatever is told next: by itself it is no news.
+                FromInner::Doing { doing } => return seen.inside_is(doing, now),
+                FromInner::Model { news: ModelNews::Answers }
+                | FromInner::ModelFailed { .. }
+                | FromInner::Listening
+                | FromInner::Log { .. }
+                | FromInner::Ended
+                | FromInner::Failed { .. } => {}
+            }
+            true
         });
     }
 
-    /// Begins to look whether SSH can be reached from out here, as its users will.
-    fn check_ssh(&self, tell: &mpsc::Sender<bool>) {
-        self.seen.send_modify(|seen| seen.progress = Progress::HealthCheck);
-        let host = match self.boot.listen.as_str() {
-            "0.0.0.0" | "" => "127.0.0.1".to_owned(),
-            "::" => "::1".to_owned(),
-            other => other.to_owned(),
-        };
-        let (port, tell) = (self.boot.ssh_port, tell.clone());
+    /// The launch has come so far.
+    fn enter(&self, progress: Progress) {
+        let now = self.coming.clock.now();
+        self.seen.send_modify(|seen| seen.enter(progress, now));
+    }
+
+    /// Begins to look whether a way in can be used from out here, as its users will.
+    fn check(&self, way: Way, tell: &mpsc::Sender<(Way, bool)>) {
+        let host = reach::host(&self.boot.listen);
+        let (ssh, model, tell) = (self.boot.ssh_port, self.boot.model_port, tell.clone());
         tokio::spawn(async move {
-            let answered = tokio::time::timeout(SSH_WITHIN, answering(host, port)).await.is_ok();
-            if tell.send(answered).await.is_err() {
-                tracing::debug!("the agent ended before SSH was looked at");
+            let reached = async {
+                match (way, model) {
+                    (Way::Ssh, _) => reach::ssh(host, ssh).await,
+                    (Way::Model, Some(port)) => reach::model(host, port).await,
+                    (Way::Model, None) => std::future::pending().await,
+                }
+            };
+            let answered = tokio::time::timeout(REACHED_WITHIN, reached).await.is_ok();
+            if tell.send((way, answered)).await.is_err() {
+                tracing::debug!(?way, "the agent ended before the way in was looked at");
             }
         });
     }
 
-    fn ssh(&self, answered: bool) -> Result<(), AgentError> {
-        if !answered {
-            return Err(AgentError::SandboxDied("its SSH server does not answer".into()));
+    /// A way in was looked at: when all work, the job is its users'.
+    fn reached(&mut self, way: Way, answered: bool) -> Result<(), AgentError> {
+        match way {
+            Way::Ssh if !answered => return Err(AgentError::SandboxDied("its SSH server does not answer".into())),
+            Way::Model if !answered => return Err(AgentError::Model("it cannot be reached from outside".into())),
+            Way::Ssh => self.ready.ssh = true,
+            Way::Model => self.ready.model = true,
         }
-        self.seen.send_modify(|seen| seen.progress = Progress::Ready);
+        if self.ready.ssh && self.ready.model {
+            self.enter(Progress::Ready);
+        }
         Ok(())
+    }
+
+    /// The model cannot be served: the timeline is told all that is known of why.
+    fn without_model(&self, error: String) -> AgentError {
+        self.seen.send_modify(|seen| seen.note(format!("The model's server: {error}")));
+        AgentError::Model(error)
     }
 
     /// Ends everything that is left, and answers why.
@@ -426,24 +402,5 @@ impl Agent<'_> {
             return Ok(reason.to_owned());
         }
         Err(AgentError::SandboxDied(self.running.gone().await))
-    }
-}
-
-/// Comes back when an SSH server greets at this address.
-async fn answering(host: String, port: u16) {
-    loop {
-        let greeted = async {
-            let mut stream = TcpStream::connect((host.as_str(), port)).await?;
-            let mut greeting = [0; 8];
-            stream.read_exact(&mut greeting).await?;
-            Ok::<_, std::io::Error>(&greeting == b"SSH-2.0-")
-        };
-        match tokio::time::timeout(Duration::from_secs(5), greeted).await {
-            Ok(Ok(true)) => return,
-            Ok(Ok(false)) => tracing::warn!(host, port, "something else than an SSH server answers"),
-            Ok(Err(error)) => tracing::debug!(%error, "SSH does not answer yet"),
-            Err(_late) => tracing::debug!("SSH does not answer yet"),
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

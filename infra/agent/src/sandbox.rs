@@ -5,17 +5,21 @@
 //! What it does not see: the control plane's data and other jobs' folders, the homes of this machine's users (except folders
 //! there that the search path names), and `/run` with its sockets, through which a root user could reach the whole machine.
 
+mod host;
+
 use std::{
     ffi::OsString,
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use domain::agent::Boot;
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
+use self::host::{
+    hidden_folders, homes_of_ours, is_anew, nvidia_devices, outermost, resolver, secret_files, shown_in_home,
+};
 use crate::{
     AgentError,
     disk::PLACE,
@@ -28,13 +32,7 @@ use crate::{
 const HOME: &str = "/home/dev";
 const PROGRAM: &str = "/run/slipway/slipway";
 pub(crate) const SOCKET: &str = "/run/slipway/agent.sock";
-
-/// Places that every job gets anew, so that nothing in them needs hiding.
-const ANEW: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/home"];
-
-/// Folders under a user's home that hold a whole installation, as virtual environments do; of others only what the search path names is shown, because they
-/// hold secrets too (`.cargo` has the registry's token beside its `bin`).
-const INSTALLATIONS: [&str; 6] = [".pyenv", ".conda", "anaconda3", "miniconda3", "miniforge3", "mambaforge"];
+const WEIGHTS: &str = "/run/slipway/model.gguf";
 
 /// Which kind of sandbox a job runs in, and what the job's owner should know about it.
 #[derive(Debug)]
@@ -52,6 +50,8 @@ pub(crate) struct Sandbox {
     pub(crate) home: PathBuf,
     /// The disk, as they see it.
     pub(crate) disk: Option<PathBuf>,
+    /// The file with a model's weights, as they see it.
+    pub(crate) weights: Option<PathBuf>,
     /// Facts for the timeline.
     pub(crate) notes: Vec<String>,
 }
@@ -92,6 +92,7 @@ impl Sandbox {
         socket: &Path,
         words: &'static [&'static str],
         disk: Option<&Path>,
+        weights: Option<&Path>,
     ) -> Result<Self, AgentError> {
         let wish = Wish::read(std::env::var("SLIPWAY_SANDBOX").ok().as_deref())?;
         let work_dir = fs::canonicalize(&boot.work_dir).map_err(AgentError::file("using", &boot.work_dir))?;
@@ -107,6 +108,7 @@ impl Sandbox {
             path: host_path.clone(),
             home: work_dir.join("home"),
             disk: disk.map(Path::to_owned),
+            weights: weights.map(Path::to_owned),
             workload: boot.workload.to_string(),
             notes: Vec::new(),
             work_dir,
@@ -123,6 +125,7 @@ impl Sandbox {
                     sandbox.path = layout.path;
                     sandbox.home = HOME.into();
                     sandbox.disk = disk.map(|_shown| PLACE.into());
+                    sandbox.weights = weights.map(|_shown| WEIGHTS.into());
                 }
                 Err(reason) if wish == Wish::Bubblewrap => return Err(AgentError::Sandbox(reason)),
                 Err(reason) => sandbox.notes.push(unprotected(&reason)),
@@ -232,6 +235,7 @@ struct Layout {
     program: PathBuf,
     socket: PathBuf,
     disk: Option<PathBuf>,
+    weights: Option<PathBuf>,
     work_dir: PathBuf,
     path: String,
     workload: String,
@@ -269,6 +273,7 @@ impl Layout {
             program: sandbox.program.clone(),
             socket: sandbox.socket.clone(),
             disk: sandbox.disk.clone(),
+            weights: sandbox.weights.clone(),
             work_dir: sandbox.work_dir.clone(),
             path: if here { host_path.to_owned() } else { IMAGE_PATH.to_owned() },
             workload: sandbox.workload.clone(),
@@ -343,6 +348,9 @@ impl Layout {
             flags.bind("--bind", disk, PLACE);
         }
         flags.bind("--ro-bind", &self.program, PROGRAM);
+        if let Some(weights) = &self.weights {
+            flags.bind("--ro-bind", weights, WEIGHTS);
+        }
         flags.bind("--bind", &self.socket, SOCKET);
         flags.add(["--remount-ro", "/"]);
     }
@@ -384,111 +392,6 @@ fn entries(root: &Path) -> io::Result<Vec<Entry>> {
         }
     }
     Ok(found)
-}
-
-/// The homes of the user that we run as: the one that we were told, and the one in the list of users. Links in their paths lead to
-/// where the files can be seen too. A service's user may have `/` or `/usr/sbin` for a home, without which nothing would run.
-fn homes_of_ours() -> Vec<PathBuf> {
-    let deeper_than = |parts: usize| move |home: &PathBuf| home.components().count() > parts;
-    let told = std::env::var_os("HOME").map(PathBuf::from).filter(deeper_than(1));
-    let listed = User::from_uid(geteuid()).ok().flatten().and_then(|user| fs::canonicalize(user.dir).ok());
-    let listed = listed.filter(|home| is_a_users_home(home)).filter(|home| {
-        let owner = fs::metadata(home).ok().filter(fs::Metadata::is_dir).map(|found| found.uid());
-        owner == Some(geteuid().as_raw())
-    });
-    let real = told.as_ref().and_then(|home| fs::canonicalize(home).ok()).filter(deeper_than(1));
-    told.into_iter().chain(real).chain(listed).collect()
-}
-
-/// Whether this is a folder that a person's files are in, and not one of the system's that a service's user has for a home.
-fn is_a_users_home(home: &Path) -> bool {
-    let systems = ["/usr", "/bin", "/sbin", "/lib", "/etc", "/dev", "/proc", "/sys"];
-    home == Path::new("/root")
-        || (home.components().count() > 2 && !systems.iter().any(|folder| home.starts_with(folder)))
-}
-
-/// The fleet's folders as they really are: the ones it names, and the job's own, which is shown in its own places only. One that
-/// cannot be found is an error, because what cannot be named cannot be hidden.
-fn hidden_folders(folders: &[String], work_dir: &Path) -> Result<Vec<PathBuf>, AgentError> {
-    let mut hidden = vec![work_dir.to_owned()];
-    for folder in folders {
-        hidden.push(fs::canonicalize(folder).map_err(AgentError::file("hiding", folder))?);
-    }
-    Ok(outermost(hidden))
-}
-
-/// Whether this lies in a place that a job gets anew anyway.
-fn is_anew(path: &Path) -> bool {
-    ANEW.iter().any(|place| path.starts_with(place))
-}
-
-/// Those folders that are not in one another, nor in a place that a job gets anew.
-fn outermost(folders: Vec<PathBuf>) -> Vec<PathBuf> {
-    let mut kept: Vec<PathBuf> = Vec::new();
-    for folder in folders {
-        if is_anew(&folder) || kept.iter().any(|outer| folder.starts_with(outer)) {
-            continue;
-        }
-        kept.retain(|inner| !inner.starts_with(&folder));
-        kept.push(folder);
-    }
-    kept
-}
-
-/// Folders under `home` that the search path needs.
-fn shown_in_home(path: &str, home: &Path) -> Vec<PathBuf> {
-    let mut shown: Vec<PathBuf> = Vec::new();
-    for entry in path.split(':').map(Path::new) {
-        let Ok(within) = entry.strip_prefix(home) else { continue };
-        let Some(first) = within.components().next().map(|first| first.as_os_str().to_owned()) else { continue };
-        let whole = INSTALLATIONS.iter().any(|name| *name == first);
-        // A virtual environment's programs are of no use without what is installed beside them.
-        let environment = entry.parent().filter(|folder| folder.join("pyvenv.cfg").is_file());
-        let folder = match environment {
-            _ if whole => home.join(first),
-            Some(environment) => environment.to_owned(),
-            None => entry.to_owned(),
-        };
-        if folder.is_dir() && !shown.contains(&folder) {
-            shown.push(folder);
-        }
-    }
-    shown
-}
-
-/// Files that only root can read on this machine, which a root user in the sandbox would be able to.
-fn secret_files() -> Vec<PathBuf> {
-    let host_keys = fs::read_dir("/etc/ssh").into_iter().flatten().flatten().map(|entry| entry.path());
-    let host_keys = host_keys.filter(|path| path.to_string_lossy().ends_with("_key"));
-    ["/etc/shadow", "/etc/gshadow"]
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(host_keys)
-        .filter(|path| path.is_file())
-        .collect()
-}
-
-/// How names are resolved: where `/etc/resolv.conf` points into the hidden `/run`, or this machine's for an image that has one.
-fn resolver(root: &Path, here: bool) -> Option<(PathBuf, PathBuf)> {
-    let ours = fs::canonicalize("/etc/resolv.conf").ok()?;
-    if here {
-        return ours.starts_with("/run").then(|| (ours.clone(), ours));
-    }
-    let theirs = fs::symlink_metadata(root.join("etc/resolv.conf")).ok()?;
-    theirs.is_file().then(|| (ours, PathBuf::from("/etc/resolv.conf")))
-}
-
-/// The NVIDIA driver's devices. All of them: which GPUs are the job's is told by `CUDA_VISIBLE_DEVICES`, whose numbers would not
-/// fit if some were missing.
-fn nvidia_devices() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir("/dev") else { return Vec::new() };
-    let mut found: Vec<PathBuf> = entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("nvidia"))
-        .map(|entry| entry.path())
-        .collect();
-    found.sort();
-    found
 }
 
 #[cfg(test)]

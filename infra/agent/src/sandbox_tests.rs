@@ -1,6 +1,6 @@
 //! What the sandbox shows and hides, as flags.
 
-use super::*;
+use super::{host::is_a_users_home, *};
 
 fn layout() -> Layout {
     Layout {
@@ -18,6 +18,7 @@ fn layout() -> Layout {
         program: "/opt/slipway".into(),
         socket: "/srv/slipway/work/1/agent.sock".into(),
         disk: None,
+        weights: None,
         work_dir: "/srv/slipway/work/1".into(),
         path: "/usr/bin".into(),
         workload: "w".into(),

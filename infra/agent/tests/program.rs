@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod models;
 mod stage;
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
@@ -112,11 +113,7 @@ async fn with_another_room_in_its_orders_a_machine_is_used_as_it_is() {
 #[tokio::test]
 async fn a_job_begins_with_its_disk_and_leaves_a_list_of_it() {
     let mut cases = vec![("process-group", Room::Sandbox), ("", Room::Container)];
-    if Command::new("bwrap")
-        .args(["--ro-bind", "/", "/", "--unshare-user", "true"])
-        .status()
-        .is_ok_and(|status| status.success())
-    {
+    if stage::has_bubblewrap() {
         cases.push(("bubblewrap", Room::Sandbox));
     }
     for (sandbox, room) in cases {

@@ -9,6 +9,7 @@ use std::{
 
 use cloud::Ids;
 use domain::Secret;
+use sha2::{Digest, Sha256};
 
 use crate::StartError;
 
@@ -81,20 +82,40 @@ impl DataDir {
         Ok(path)
     }
 
-    /// The vault's key, made with the database.
-    pub(crate) fn vault_key(&self, ids: &dyn Ids) -> Result<[u8; 32], StartError> {
-        let path = self.root.join("vault.key");
-        if let Some(bytes) = read_if_there(&path)? {
-            let problem = format!("it has {} bytes instead of 32", bytes.len());
-            return bytes.try_into().map_err(|_length| StartError::Damaged { path, problem });
+    /// The vault's key: one that is kept here, made with the database, or what `given` becomes, of which only a mark is kept.
+    pub(crate) fn vault_key(&self, given: Option<&Secret>, ids: &dyn Ids) -> Result<[u8; 32], StartError> {
+        let (kept, mark) = (self.root.join("vault.key"), self.root.join("vault.mark"));
+        let (own, marked) = (read_if_there(&kept)?, read_if_there(&mark)?);
+        let other = |path: &Path, problem: &str| {
+            Err(StartError::OtherKey { path: path.to_owned(), problem: problem.to_owned() })
+        };
+        match (given, own, marked) {
+            (Some(_), Some(_), _) => other(&kept, "what is here was sealed with this file's key: unset"),
+            (None, _, Some(_)) => other(&mark, "what is here was sealed with a key of yours: set it again as"),
+            (Some(given), None, Some(marked)) => {
+                let key = key_of(given);
+                if marked == mark_of(&key).into_bytes() {
+                    return Ok(key);
+                }
+                other(&mark, "what is here was sealed with another key of yours: set that one as")
+            }
+            (None, Some(bytes), None) => {
+                let problem = format!("it has {} bytes instead of 32", bytes.len());
+                bytes.try_into().map_err(|_length| StartError::Damaged { path: kept, problem })
+            }
+            // The key is made before the database, so that a database without a key was once readable and is not any more.
+            (_, None, None) if self.root.join("slipway.db").exists() => Err(StartError::KeyLost { path: kept }),
+            (None, None, None) => {
+                let key = ids.random();
+                write_whole(&kept, &key).map_err(StartError::file("making", &kept))?;
+                Ok(key)
+            }
+            (Some(given), None, None) => {
+                let key = key_of(given);
+                write_whole(&mark, mark_of(&key).as_bytes()).map_err(StartError::file("making", &mark))?;
+                Ok(key)
+            }
         }
-        // The key is made before the database, so that a database without a key was once readable and is not any more.
-        if self.root.join("slipway.db").exists() {
-            return Err(StartError::KeyLost { path });
-        }
-        let key = ids.random();
-        write_whole(&path, &key).map_err(StartError::file("making", &path))?;
-        Ok(key)
     }
 
     /// The admin's token that is kept here, and whether it was made just now.
@@ -110,6 +131,16 @@ impl DataDir {
         write_whole(&path, format!("{token}\n").as_bytes()).map_err(StartError::file("making", &path))?;
         Ok((Secret::new(token), true))
     }
+}
+
+/// The key that a text becomes.
+fn key_of(text: &Secret) -> [u8; 32] {
+    Sha256::new().chain_update("slipway vault key 1\n").chain_update(text.reveal()).finalize().into()
+}
+
+/// What tells a key from others, and nothing about it.
+fn mark_of(key: &[u8; 32]) -> String {
+    hex::encode(Sha256::new().chain_update("slipway vault mark 1\n").chain_update(key).finalize())
 }
 
 /// Makes a folder that only its owner may enter. One that is there already keeps its mode.
@@ -169,11 +200,11 @@ mod tests {
     fn secrets_are_made_once_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
-        let key = data.vault_key(&OsIds).unwrap();
+        let key = data.vault_key(None, &OsIds).unwrap();
         let (token, made) = data.admin_token(&OsIds).unwrap();
         assert!(made && token.reveal().len() == 64);
         data.database().unwrap();
-        assert_eq!(data.vault_key(&OsIds).unwrap(), key);
+        assert_eq!(data.vault_key(None, &OsIds).unwrap(), key);
         assert_eq!(data.admin_token(&OsIds).unwrap(), (token, false));
         for file in ["lock", "vault.key", "admin_token", "slipway.db"] {
             assert_eq!(mode(&folder.path().join(file)), 0o600, "{file}");
@@ -185,10 +216,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         data.database().unwrap();
-        assert!(matches!(data.vault_key(&OsIds), Err(StartError::KeyLost { .. })));
+        assert!(matches!(data.vault_key(None, &OsIds), Err(StartError::KeyLost { .. })));
         fs::write(folder.path().join("vault.key"), "short").unwrap();
-        assert!(matches!(data.vault_key(&OsIds), Err(StartError::Damaged { .. })));
+        assert!(matches!(data.vault_key(None, &OsIds), Err(StartError::Damaged { .. })));
         fs::write(folder.path().join("admin_token"), "short").unwrap();
         assert!(matches!(data.admin_token(&OsIds), Err(StartError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_key_of_ones_own_takes_the_files_place() {
+        let secret = |text: &str| Secret::new(text.repeat(32));
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let key = data.vault_key(Some(&secret("a")), &OsIds).unwrap();
+        data.database().unwrap();
+        assert_eq!(data.vault_key(Some(&secret("a")), &OsIds).unwrap(), key);
+        assert!(!folder.path().join("vault.key").exists());
+        assert_ne!(fs::read(folder.path().join("vault.mark")).unwrap(), hex::encode(key).into_bytes());
+        // What was sealed with one key is never met with another.
+        for other in [None, Some(&secret("b"))] {
+            let error = data.vault_key(other, &OsIds).unwrap_err();
+            assert!(error.to_string().contains("SKYPILOT_CREDENTIAL_ENCRYPTION_KEY"), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        data.vault_key(None, &OsIds).unwrap();
+        assert!(matches!(data.vault_key(Some(&secret("a")), &OsIds), Err(StartError::OtherKey { .. })));
     }
 }

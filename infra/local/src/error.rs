@@ -34,6 +34,14 @@ pub enum StartError {
         /// The key file.
         path: PathBuf,
     },
+    /// What is kept was sealed with another key than this start has.
+    #[error("{}: {problem} SKYPILOT_CREDENTIAL_ENCRYPTION_KEY, or remove the data folder to begin anew", path.display())]
+    OtherKey {
+        /// The file that tells.
+        path: PathBuf,
+        /// What to do with the variable.
+        problem: String,
+    },
     /// A file that we keep was changed.
     #[error("{} is damaged: {problem}", path.display())]
     Damaged {

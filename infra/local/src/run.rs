@@ -8,7 +8,10 @@ use std::{
 };
 
 use axum::serve::ListenerExt;
-use cloud::{Clock, FixedSecrets, GithubKeys, Ids, InstallationSecrets, KeyVault, OsIds, Ports, Queue, SystemClock};
+use cloud::{
+    Clock, FixedSecrets, GithubKeys, HttpProviders, Ids, InstallationSecrets, KeyVault, OsIds, Ports, ProviderUrls,
+    Queue, SystemClock,
+};
 use domain::{PoolId, Secret, policy::Policy};
 use store::{Plane, Pool, Store, embedded::Embedded};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -70,7 +73,7 @@ impl Local {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(OsIds));
-        let vault = KeyVault::new(data.vault_key(&*ids)?, Arc::clone(&ids));
+        let vault = KeyVault::new(data.vault_key(settings.vault_key.as_ref(), &*ids)?, Arc::clone(&ids));
         let (token, made) = match &settings.admin_token {
             Some(token) => (token.clone(), false),
             None => data.admin_token(&*ids)?,
@@ -89,6 +92,7 @@ impl Local {
         let fleet = LocalFleet::open(fleet_settings, Arc::clone(&clock), Arc::clone(&sender))?;
         let volumes = LocalVolumes::open(&data.disks(), Arc::new(fleet.clone()))?;
         let way = volumes.way();
+        let providers = HttpProviders::new(ProviderUrls::default(), Arc::clone(&clock))?;
         let ports = Ports {
             clock,
             ids,
@@ -99,6 +103,7 @@ impl Local {
             identity: Arc::new(identity),
             vault: Arc::new(vault),
             people: Arc::new(GithubKeys::new(&settings.github_url)?),
+            providers: Arc::new(providers),
         };
         let plane = Plane { store, ports, settings: Arc::new(offered(&settings, &specs, &token)) };
 
@@ -261,6 +266,7 @@ pub fn surfaces() -> Vec<Surface> {
         keys::surface(),
         jobs::surface(),
         disks::surface(),
+        credentials::surface(),
         cluster::surface(),
         tenants::surface(),
         models::surface(),

@@ -28,8 +28,10 @@ pub const LOCAL_ACCOUNT: &str = "000000000000";
 /// The role that the local identity service vouches for.
 pub const LOCAL_ROLE: &str = "SSOCloudDevGpuReservation";
 
-/// Shorter admin tokens could be guessed.
-const SHORTEST_ADMIN_TOKEN: usize = 32;
+/// Shorter secrets could be guessed.
+const SHORTEST_SECRET: usize = 32;
+/// What seals tenants' keys where the installation brings its own: the name is the reference's (row 000#10).
+const VAULT_KEY: &str = "SKYPILOT_CREDENTIAL_ENCRYPTION_KEY";
 
 /// Everything that an installation may be told.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Settings {
     pub nodes: Nodes,
     /// `ADMIN_API_TOKEN`, if it was set: else one is made and kept in the data directory.
     pub admin_token: Option<Secret>,
+    /// `SKYPILOT_CREDENTIAL_ENCRYPTION_KEY`, if it was set: what tenants' keys are sealed with instead of the key in the data directory.
+    pub vault_key: Option<Secret>,
     /// `GITHUB_URL`: where people's public keys are asked for, without a slash at its end.
     pub github_url: String,
     /// `JWT_SECRET`, for the surfaces that will read it.
@@ -151,7 +155,8 @@ impl Settings {
             port: from.parsed("PORT", 8000, "it must be a port number from 0 (any free port) to 65535")?,
             data_dir: from.text("SLIPWAY_DATA_DIR").map_or_else(|| ".slipway".into(), PathBuf::from),
             nodes: from.read("SLIPWAY_NODES", Nodes::DEFAULT, Nodes::parse)?,
-            admin_token: admin_token(from.text("ADMIN_API_TOKEN"))?,
+            admin_token: long_secret("ADMIN_API_TOKEN", from.text("ADMIN_API_TOKEN"))?,
+            vault_key: long_secret(VAULT_KEY, from.text(VAULT_KEY))?,
             github_url: from.read("GITHUB_URL", "https://github.com", base_url)?,
             jwt_secret: from.text("JWT_SECRET").map(Secret::new),
             log_level: from.read("LOG_LEVEL", "info", log_level)?,
@@ -239,12 +244,13 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-fn admin_token(text: Option<String>) -> Result<Option<Secret>, BadSetting> {
+/// A secret that is long enough not to be guessed.
+fn long_secret(name: &'static str, text: Option<String>) -> Result<Option<Secret>, BadSetting> {
     let Some(text) = text else { return Ok(None) };
     let printable = text.bytes().all(|b| b.is_ascii_graphic());
-    if text.len() < SHORTEST_ADMIN_TOKEN || !printable {
+    if text.len() < SHORTEST_SECRET || !printable {
         let right = "it must have at least 32 printable characters and no spaces, as `openssl rand -hex 32` makes them";
-        return Err(BadSetting::other("ADMIN_API_TOKEN", "cannot be used", right));
+        return Err(BadSetting::other(name, "cannot be used", right));
     }
     Ok(Some(Secret::new(text)))
 }

@@ -156,6 +156,7 @@ mod tests {
 
     fn fleet(folder: &std::path::Path, world: &World) -> LocalFleet {
         let settings = FleetSettings {
+            model_server: domain::agent::ModelServer::Vllm,
             program: folder.join("none"),
             nodes: Vec::new(),
             plane_url: String::new(),

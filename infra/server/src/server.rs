@@ -52,6 +52,7 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         keys::surface(),
         jobs::surface(),
         disks::surface(),
+        credentials::surface(),
         cluster::surface(),
         tenants::surface(),
         models::surface(),

@@ -1,15 +1,17 @@
-//! Ports that a process does not have: most functions launch nothing and fetch nobody's keys, and their roles would not let them.
+//! Ports that a process does not have: most functions launch nothing, fetch nobody's keys and ask no other cloud, and their roles would not
+//! let them.
 
 use async_trait::async_trait;
 use domain::{
     SnapshotId, VolumeId,
+    credential::{CloudKeys, Silence, Verdict},
     names::{DiskName, GithubName},
     ssh::PublicKey,
 };
 
 use crate::{
-    Attacher, Attachment, Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Provisioned, Sighting,
-    SnapshotOrder, SnapshotState, Tagged, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
+    Attacher, Attachment, Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Providers, Provisioned,
+    Sighting, SnapshotOrder, SnapshotState, Tagged, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
 };
 
 /// Answers everything with *not here*. That something asks it is a mistake in how a function was put together.
@@ -43,6 +45,13 @@ impl Fleet for Absent {
 impl People for Absent {
     async fn keys_of(&self, _: &GithubName) -> Result<Vec<PublicKey>, PeopleError> {
         Err(PeopleError::Unavailable("this function asks nobody".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Providers for Absent {
+    async fn check(&self, _: &CloudKeys) -> Verdict {
+        Verdict::Unreachable(Silence::NoConnection)
     }
 }
 

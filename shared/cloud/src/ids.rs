@@ -1,6 +1,6 @@
 //! Randomness: the only file that asks the operating system for it.
 
-use domain::{DiskId, MessageId, OperationId, Timestamp, WorkloadId};
+use domain::{CredentialId, DiskId, MessageId, OperationId, Timestamp, WorkloadId};
 
 /// Where identifiers and secrets come from.
 pub trait Ids: Send + Sync {
@@ -20,6 +20,11 @@ pub trait Ids: Send + Sync {
     /// A fresh operation id, made at `at`.
     fn operation(&self, at: Timestamp) -> OperationId {
         OperationId::new(at, &self.random())
+    }
+
+    /// A fresh credential id, made at `at`.
+    fn credential(&self, at: Timestamp) -> CredentialId {
+        CredentialId::new(at, &self.random())
     }
 
     /// A fresh message id, made at `at`.

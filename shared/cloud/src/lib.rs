@@ -15,6 +15,7 @@ pub mod launches;
 pub mod people;
 pub mod pool_volumes;
 pub mod presigned;
+pub mod providers;
 pub mod queue;
 pub mod secrets;
 #[cfg(feature = "sim")]
@@ -36,6 +37,9 @@ pub use launches::{Launches, TaskToken};
 pub use people::{People, PeopleError};
 pub use pool_volumes::PoolVolumes;
 pub use presigned::{LoginRules, NotPresigned, Presigned, Rejected};
+pub use providers::Providers;
+#[cfg(feature = "providers")]
+pub use providers::{HttpProviders, ProviderUrls};
 pub use queue::Queue;
 pub use secrets::{FixedSecrets, InstallationSecrets, Secrets};
 pub use vault::{KeyVault, SealContext, Vault, VaultError};
@@ -65,6 +69,8 @@ pub struct Ports {
     pub vault: Arc<dyn Vault>,
     /// People's public keys.
     pub people: Arc<dyn People>,
+    /// The clouds that tenants store keys for.
+    pub providers: Arc<dyn Providers>,
 }
 
 /// The world did not do what it was asked, and may do so later. Whether anything happened is not known: every call can be repeated.

@@ -99,7 +99,7 @@ impl WorkloadId {
     }
 }
 
-fn uuid_v7(at: Timestamp, random: &[u8; 32]) -> Uuid {
+pub(crate) fn uuid_v7(at: Timestamp, random: &[u8; 32]) -> Uuid {
     let mut counter = [0; 10];
     counter.copy_from_slice(&random[..10]);
     Builder::from_unix_timestamp_millis(u64::try_from(at.millis()).unwrap_or(0), &counter).into_uuid()

@@ -6,11 +6,13 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod credential;
 pub mod disk;
 pub mod gpu;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod launch_log;
 pub mod lifecycle;
 pub mod message;
 pub mod model;
@@ -27,6 +29,7 @@ pub mod timeline;
 pub mod usage;
 pub mod workload;
 
+pub use credential::{Credential, CredentialId};
 pub use disk::Disk;
 pub use ids::{
     DiskId, InstanceId, KeyId, MessageId, NodeId, OperationId, PoolId, SnapshotId, TenantId, UserName, VolumeId,

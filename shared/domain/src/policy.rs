@@ -28,6 +28,22 @@ pub struct Policy {
     pub users_per_job: usize,
     /// How long a key lives after a login or a rotation, in hours (1 to 168).
     pub key_ttl_hours: u32,
+    /// How many streams of events one tenant may follow at once.
+    #[serde(default = "ten")]
+    pub streams_per_tenant: u32,
+    /// How long a stream of events may last, in seconds (1 to 600). It ends by itself then, and its reader comes back. API Gateway cuts a
+    /// stream after 15 minutes, and our own functions end a little after ten; but a function goes on, and keeps its tenant's place, when its
+    /// reader is long gone, and a key that was revoked is asked for only when a reader comes back.
+    #[serde(default = "two_minutes")]
+    pub longest_stream_seconds: u32,
+}
+
+const fn ten() -> u32 {
+    10
+}
+
+const fn two_minutes() -> u32 {
+    120
 }
 
 /// What an installation that was configured before there were nodes has.
@@ -47,6 +63,8 @@ impl Default for Policy {
             disks_per_user: 100,
             users_per_job: 20,
             key_ttl_hours: 2,
+            streams_per_tenant: ten(),
+            longest_stream_seconds: two_minutes(),
         }
     }
 }
@@ -112,6 +130,10 @@ pub const DEAD_LETTER_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
 /// How long a presigned login is remembered after its use. It is good for at most two minutes by any one clock (its date may be a minute
 /// ahead, and it lives for a minute); the rest is for clocks that differ.
 pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
+
+/// A stream of events counts against its tenant's for so long after it last said that it is alive: a process that was killed gives its place
+/// back by itself.
+pub const STREAM_LEASE: Duration = Duration::from_secs(45);
 
 /// How long a key that is over is still known as one, so that its holder is told so.
 pub const DEAD_KEY_TTL: Duration = Duration::from_secs(24 * 3600);

@@ -63,7 +63,8 @@ async fn read(config: &Config, sdk: &Sdk, variables: &Variables<'_>) -> Result<O
     let directory = variables.optional("GITHUB_URL").unwrap_or_else(|| "https://github.com".to_owned());
     let people =
         GithubKeys::new(&directory).map_err(|error| SettingsError::Unusable("GITHUB_URL", error.to_string()))?;
-    Ok(Outside { fleet: Arc::new(fleets), volumes: Arc::new(volumes), people: Arc::new(people) })
+    let (fleet, volumes, people) = (Arc::new(fleets), Arc::new(volumes), Arc::new(people));
+    Ok(Outside { fleet, volumes, people, ..Outside::nothing() })
 }
 
 #[cfg(test)]

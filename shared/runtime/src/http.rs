@@ -15,17 +15,23 @@ use web::{
     serve::{Front, Hosts, RequestId},
 };
 
-use crate::{Config, HANDLER, Outside, StartError, metrics, plane};
+use crate::{Config, HANDLER, Outside, Setup, StartError, metrics, plane};
 
 /// Answers one operation of a surface, the one whose function `_HANDLER` names; all of them where it is unset, as under
 /// `cargo lambda watch`.
 pub fn serve(surface: fn() -> Surface) -> ExitCode {
+    serve_with(surface, |_config, _sdk| Box::pin(async { Ok(Outside::nothing()) }))
+}
+
+/// As [`serve`], of a surface whose functions have something that lies outside AWS's own services.
+pub fn serve_with(surface: fn() -> Surface, outside: fn(Config, Sdk) -> Setup) -> ExitCode {
     crate::run(async move {
         let config = Config::from_process()?;
         let (function, surface) = pick(surface(), std::env::var(HANDLER).ok())?;
         let streams = surface.streams();
         let sdk = Sdk::new(config.aws.clone(), Arc::new(SystemClock));
-        let plane = plane(&config, &sdk, Outside::nothing());
+        let outside = outside(config.clone(), sdk.clone()).await?;
+        let plane = plane(&config, &sdk, outside);
         let router = router(&plane, config.cors_origins.clone(), surface);
         let counted = counting(router, plane, function);
         let ended = if streams {

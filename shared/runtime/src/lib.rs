@@ -17,8 +17,10 @@ mod worker;
 mod tests;
 
 pub use config::{Config, ConfigError};
-pub use http::serve;
+pub use http::{serve, serve_with};
 pub use logs::start as start_logs;
+#[cfg(feature = "providers")]
+pub use plane::other_clouds;
 pub use plane::{Outside, Setup, plane};
 pub use worker::{Failure, Worker};
 

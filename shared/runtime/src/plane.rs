@@ -3,7 +3,9 @@
 use std::{pin::Pin, sync::Arc};
 
 use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
-use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, SystemClock, Volumes};
+use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, Providers, SystemClock, Volumes};
+#[cfg(feature = "providers")]
+use cloud::{HttpProviders, ProviderUrls};
 use domain::names::RegionName;
 use store::{Plane, Settings, Store};
 
@@ -12,7 +14,8 @@ use crate::{Config, StartError};
 /// How often agents say how they are, in milliseconds: while a workload is launched, and later. Each report is a call that is paid for.
 const SYNC_MS: (u64, u64) = (5_000, 60_000);
 
-/// What only the workers have that launch, sweep and keep disks: fleets, what disks are made of, and the way to people's keys.
+/// What only some functions have: those that launch, sweep and keep disks have fleets, what disks are made of, and the way to people's keys;
+/// those that validate credentials have the way to other clouds.
 #[derive(Clone)]
 pub struct Outside {
     /// Runs workloads.
@@ -21,17 +24,31 @@ pub struct Outside {
     pub volumes: Arc<dyn Volumes>,
     /// Knows people's public keys.
     pub people: Arc<dyn People>,
+    /// Say whose keys to them are.
+    pub providers: Arc<dyn Providers>,
 }
 
 /// The making of an [`Outside`].
 pub type Setup = Pin<Box<dyn Future<Output = Result<Outside, StartError>> + Send>>;
 
 impl Outside {
-    /// Nothing of it, as for every function that answers HTTP.
+    /// Nothing of it, as for almost every function that answers HTTP.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { fleet: Arc::new(Absent), volumes: Arc::new(Absent), people: Arc::new(Absent) }
+        let absent = Arc::new(Absent);
+        Self { fleet: absent.clone(), volumes: absent.clone(), people: absent.clone(), providers: absent }
     }
+}
+
+/// The way to the clouds that tenants store keys for, and nothing else.
+#[cfg(feature = "providers")]
+#[must_use]
+pub fn other_clouds(_config: Config, sdk: Sdk) -> Setup {
+    let asking = HttpProviders::new(ProviderUrls::default(), Arc::clone(sdk.clock()));
+    Box::pin(async move {
+        let providers = Arc::new(asking.map_err(|error| StartError::Outside(error.to_string()))?);
+        Ok(Outside { providers, ..Outside::nothing() })
+    })
 }
 
 /// The plane that a function works on. Making it asks nobody anything.
@@ -47,6 +64,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         identity: Arc::new(StsIdentity::new(sdk, sdk.connector(), login_rules(config))),
         vault: Arc::new(KmsVault::new(sdk.kms(), &*config.key, Arc::clone(&clock), Arc::clone(&ids))),
         people: outside.people,
+        providers: outside.providers,
         clock: Arc::clone(&clock),
         ids,
     };

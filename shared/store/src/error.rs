@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The owner has as many disks as the limits allow.
     #[error("the owner has too many disks")]
     TooManyDisks,
+    /// The tenant has as many credentials as it may.
+    #[error("the tenant has too many credentials")]
+    TooManyCredentials,
     /// The owner has as many live jobs as the limits allow.
     #[error("the owner has too many live jobs")]
     TooManyJobs,

@@ -188,6 +188,7 @@ impl Lost {
             Guard::Room => StoreError::NoRoom,
             Guard::Limit => StoreError::TooManyJobs,
             Guard::DiskLimit => StoreError::TooManyDisks,
+            Guard::CredentialLimit => StoreError::TooManyCredentials,
             Guard::Name => StoreError::NameTaken,
             // It was there when this was decided.
             Guard::Snapshot => StoreError::Moved,

@@ -78,6 +78,9 @@ impl Plane {
         for key in self.store.tenant_keys(id).await? {
             self.store.revoke_tenant_key(id, key.id, now).await?;
         }
+        if !self.store.forget_credentials(id).await? {
+            return Ok(false);
+        }
         self.write_gone(&tenant).await
     }
 

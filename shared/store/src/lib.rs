@@ -10,18 +10,21 @@
 //! - a transaction carries a write id, so that a repetition after a lost answer finds its own work and says so.
 
 pub mod capacity;
+pub mod credentials;
 pub mod disks;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
 pub mod identities;
 mod items;
+pub mod launches;
 mod leaving;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
 pub mod models;
 pub mod plane;
 mod requests;
+pub mod streams;
 pub mod tables;
 pub mod tenants;
 mod transaction;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How often something is decided anew while others are faster. With the pauses between that is about three seconds.
-const DECISIONS: u32 = 8;
+pub(crate) const DECISIONS: u32 = 8;
 
 /// The tables, the ports and the settings.
 #[derive(Clone)]

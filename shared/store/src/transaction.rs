@@ -28,6 +28,8 @@ pub(crate) enum Guard {
     Limit,
     /// The owner has as many disks as the limits allow.
     DiskLimit,
+    /// The tenant has as many credentials as it may.
+    CredentialLimit,
     /// The owner has a disk of this name.
     Name,
     /// The snapshot is going, because no disk had it.

@@ -20,7 +20,6 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use logs::LogBatchRow;
 pub use write::{DiskWrite, NewAttempt, Session, Write};
 
 use crate::{
@@ -225,6 +224,33 @@ impl Store {
             ..Range::default()
         };
         self.page(Table::Workloads, &range).await?.items.into_iter().map(value).collect()
+    }
+
+    /// The last entries of a workload's timeline, oldest first: as many as `most`, where there are so many.
+    async fn timeline_end(&self, tenant: &TenantId, id: WorkloadId, most: usize) -> Result<Vec<Entry>, StoreError> {
+        let pk = partition(tenant, id);
+        let bounds = vec![(":from", text("event#")), (":to", text("event#~"))];
+        let mut range = Range {
+            hash: ("pk", &pk),
+            condition: Some(("sk BETWEEN :from AND :to", bounds)),
+            descending: true,
+            limit: i32::try_from(most).ok(),
+            ..Range::default()
+        };
+        let mut entries = Vec::new();
+        loop {
+            let page = self.page(Table::Workloads, &range).await?;
+            for item in page.items {
+                entries.push(value(item)?);
+            }
+            match page.next {
+                Some(next) if entries.len() < most => range.start = Some(next),
+                _ => break,
+            }
+        }
+        entries.truncate(most);
+        entries.reverse();
+        Ok(entries)
     }
 
     /// An owner's workloads, newest first: those with one of `statuses`, or all when there are none.

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use domain::{
     Refusal,
+    credential::CredentialRefusal,
     disk::DiskRefusal,
     tenant::{TenantRefusal, Tier},
 };
@@ -40,7 +41,7 @@ pub enum Error {
     TooLarge,
     /// The body is not JSON.
     UnsupportedMediaType,
-    /// Asked too often: again in so many seconds.
+    /// Asked too often, or more at once than one caller may have: again in so many seconds.
     TooMany(&'static str, u32),
     /// Not now, but so many seconds later.
     Unavailable(&'static str, u32),
@@ -200,6 +201,12 @@ impl From<DiskRefusal> for Error {
     }
 }
 
+impl From<CredentialRefusal> for Error {
+    fn from(refusal: CredentialRefusal) -> Self {
+        Self::Conflict(refusal.to_string())
+    }
+}
+
 impl From<TenantRefusal> for Error {
     fn from(refusal: TenantRefusal) -> Self {
         Self::Conflict(refusal.to_string())
@@ -214,6 +221,9 @@ impl From<StoreError> for Error {
             }
             StoreError::NameTaken => Self::Conflict("A disk of this name is there already".to_owned()),
             StoreError::TooManyDisks => Self::Conflict("There are as many disks as one user may have".to_owned()),
+            StoreError::TooManyCredentials => {
+                Self::Conflict("There are as many credentials as one tenant may have: delete one first".to_owned())
+            }
             StoreError::TooManyJobs => {
                 Self::Conflict("Too many jobs wait and run at once: cancel one, or wait for one to end".into())
             }

@@ -12,10 +12,12 @@ pub mod dialect;
 pub mod disk;
 pub mod error;
 pub mod id;
+pub mod launch_log;
 pub mod nodes;
 pub mod openapi;
 pub mod query;
 pub mod serve;
+pub mod stream;
 pub mod surface;
 pub mod tenant;
 

@@ -6,7 +6,7 @@ use http::Method;
 use crate::support::{
     ADMIN,
     drive::{A10G, Bench, small},
-    operations::{Caller, Scene, operations},
+    operations::{Caller, Scene, a_credential, operations},
     wire::Ask,
 };
 
@@ -33,6 +33,7 @@ fn wrong_tokens() {
 fn leaving() {
     let bench = Bench::new();
     bench.a_tenant(LEAVING, Tier::Pro);
+    a_credential(&bench, LEAVING);
     let key = bench.key_in(LEAVING, "ann");
     let job = bench.submit(&key, &small());
     bench.dispatch(A10G);

@@ -83,9 +83,10 @@ enum Why {
 impl From<StoreError> for Why {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NameTaken | StoreError::TooManyDisks | StoreError::TooManyJobs => {
-                Self::Refused(error.to_string())
-            }
+            StoreError::NameTaken
+            | StoreError::TooManyDisks
+            | StoreError::TooManyCredentials
+            | StoreError::TooManyJobs => Self::Refused(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }

@@ -63,6 +63,7 @@ impl Container {
             run,
             home,
             disk: making.disk.map(Path::to_owned),
+            weights: making.weights().map(Path::to_owned),
             shared_memory_kib: engine::shared_memory_kib(),
         };
         making.note(format!("Runs in a container of {}.", engine.program()));
@@ -71,7 +72,8 @@ impl Container {
         command.args(engine.run(&layout)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         let program = on_own_thread(command).await?;
         let disk = making.disk.map(|_mounted| PLACE.into());
-        Ok(Inner { program: Some(program), said: Said::by(words)?, start: Start::Image, disk })
+        let weights = making.weights().map(|_mounted| engine::WEIGHTS.into());
+        Ok(Inner { program: Some(program), said: Said::by(words)?, start: Start::Image, disk, weights })
     }
 
     /// Takes away what the engine has of this job.

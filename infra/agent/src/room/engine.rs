@@ -32,6 +32,8 @@ const LABEL: &str = "slipway.workload";
 const PROGRAM: &str = "/slipway/agent";
 const RUN: &str = "/slipway/run";
 const SOCKET: &str = "/slipway/run/agent.sock";
+/// The file with a model's weights.
+pub(super) const WEIGHTS: &str = "/slipway/model.gguf";
 /// The home folder of the job's processes, which is a folder of the machine's.
 const HOME: &str = "/home/dev";
 
@@ -59,6 +61,8 @@ pub(super) struct Layout<'a> {
     pub(super) home: PathBuf,
     /// The disk, on the machine.
     pub(super) disk: Option<PathBuf>,
+    /// The file with a model's weights, on the machine.
+    pub(super) weights: Option<PathBuf>,
     pub(super) shared_memory_kib: u64,
 }
 
@@ -165,6 +169,9 @@ impl Engine {
         words.add(["--network", "bridge"]);
         words.add(["--publish"]).one(published(&boot.listen, boot.ssh_port));
         words.add(["--publish"]).one(published("127.0.0.1", boot.jupyter_port));
+        if let Some(port) = boot.model_port {
+            words.add(["--publish"]).one(published(&boot.listen, port));
+        }
         words.add(["--security-opt", "no-new-privileges", "--cap-drop", "ALL"]);
         // What root may do is the same as in a pod.
         for (capability, _why) in CAPABILITIES {
@@ -179,6 +186,9 @@ impl Engine {
         words.add(["--mount"]).one(mounted(&layout.home, HOME, false));
         if let Some(disk) = &layout.disk {
             words.add(["--mount"]).one(mounted(disk, PLACE, false));
+        }
+        if let Some(weights) = &layout.weights {
+            words.add(["--mount"]).one(mounted(weights, WEIGHTS, true));
         }
         words.add(["--env"]).one(format!("{WORKLOAD_MARK}={}", boot.workload));
         words.add(["--env"]).one(format!("HOME={HOME}"));

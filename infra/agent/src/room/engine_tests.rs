@@ -15,7 +15,7 @@ fn boot(gpus: Vec<u32>, image: &str) -> Boot {
         listen: "0.0.0.0".into(),
         ssh_port: 22_022,
         jupyter_port: 8_888,
-        model_port: None,
+        model_port: Some(8_000),
         model_server: None,
         work_dir: "/var/lib/slipway/work".into(),
         host_key: "/var/lib/slipway/host_key".into(),
@@ -39,6 +39,7 @@ fn words_with(engine: Engine, boot: &Boot, disk: Option<PathBuf>) -> Vec<String>
         run: "/var/lib/slipway/work/run".into(),
         home: "/var/lib/slipway/work/home".into(),
         disk,
+        weights: None,
         shared_memory_kib: 4096,
     };
     engine.run(&layout).into_iter().map(|word| word.into_string().unwrap()).collect()
@@ -71,6 +72,7 @@ fn a_container_is_started_with_these_words() {
             ("--network", "bridge"),
             ("--publish", "0.0.0.0:22022:22022/tcp"),
             ("--publish", "127.0.0.1:8888:8888/tcp"),
+            ("--publish", "0.0.0.0:8000:8000/tcp"),
             ("--security-opt", "no-new-privileges"),
             ("--cap-drop", "ALL"),
         ];

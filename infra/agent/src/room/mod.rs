@@ -13,7 +13,7 @@ use std::{
 };
 
 use cloud::Clock;
-use domain::agent::{Boot, Enrolled, Room};
+use domain::agent::{Boot, Enrolled, ModelServer, Room};
 use tokio::{
     io::BufReader,
     net::{UnixListener, UnixStream},
@@ -28,8 +28,9 @@ use self::container::Container;
 pub(crate) use self::engine::last_words;
 use crate::{
     AgentError, boot,
-    link::{self, FromInner, Setup, Start, ToInner},
+    link::{self, FromInner, Model, Setup, Start, ToInner},
     logs::Logs,
+    model,
     outer::Orders,
     sandbox::Sandbox,
     spawn::{Started, on_own_thread},
@@ -58,6 +59,34 @@ pub(crate) struct Making<'a> {
 }
 
 impl Making<'_> {
+    /// The model that is served in place of a command, if one is.
+    ///
+    /// # Errors
+    /// When it is no model, or this node cannot serve one.
+    fn model(&self) -> Result<Option<Model>, AgentError> {
+        let Some(serve) = self.enrolled.serve.clone() else { return Ok(None) };
+        model::checked(&serve).map_err(AgentError::Model)?;
+        let boot = &self.orders.boot;
+        if boot.model_port.is_none() {
+            return Err(AgentError::Model("this node has no port for it".into()));
+        }
+        if let Some(weights) = self.weights().filter(|_path| boot.room != Room::Pod) {
+            let file = fs::metadata(weights).map_err(AgentError::file("reading the weights", weights))?;
+            if !file.is_file() {
+                return Err(AgentError::Model(format!("{} is no file with weights", weights.display())));
+            }
+        }
+        Ok(Some(Model { serve, server: boot.model_server.clone().unwrap_or_default() }))
+    }
+
+    /// The file with the weights of the model that is served, where this node has them in one.
+    fn weights(&self) -> Option<&Path> {
+        match (&self.enrolled.serve, &self.orders.boot.model_server) {
+            (Some(_served), Some(ModelServer::LlamaCpp { gguf: Some(gguf) })) => Some(Path::new(gguf)),
+            _ => None,
+        }
+    }
+
     /// Adds a fact for the timeline.
     fn note(&self, text: impl Into<String>) {
         self.seen.send_modify(|seen| seen.note(text));
@@ -87,6 +116,7 @@ impl Place {
     /// When it cannot be made, or the inner copy does not come. What was begun is cleared by [`Place::cleared`].
     pub(crate) async fn started(&self, making: &Making<'_>) -> Result<Running, AgentError> {
         let boot = &making.orders.boot;
+        let mut model = making.model()?;
         let work_dir = self.work_dir(boot)?;
         let host_key = boot::host_key(boot.host_key.as_ref())?;
         let socket = making.orders.socket.clone().unwrap_or_else(|| self.socket(&work_dir));
@@ -97,10 +127,18 @@ impl Place {
             Self::Pod => {
                 making.note("Waits for the job's own container.");
                 let disk = making.disk.map(Path::to_owned);
-                (Inner { program: None, said: container::Said::default(), start: Start::Image, disk }, POD_WITHIN)
+                // What an image or a volume brings is where it says.
+                let weights = making.weights().map(Path::to_owned);
+                let (program, said) = (None, container::Said::default());
+                (Inner { program, said, start: Start::Image, disk, weights }, POD_WITHIN)
             }
         };
         let stream = door.entered(&mut inner, within).await?;
+        if let Some(Model { server: ModelServer::LlamaCpp { gguf: Some(gguf) }, .. }) = &mut model
+            && let Some(weights) = &inner.weights
+        {
+            *gguf = weights.display().to_string();
+        }
         let inside_a_container = matches!(self, Self::Container(_));
         let setup = Setup {
             workload: boot.workload,
@@ -116,6 +154,9 @@ impl Place {
             gpus_simulated: boot.gpus_simulated,
             disk: inner.disk.clone(),
             command: making.enrolled.command.clone(),
+            model,
+            model_port: boot.model_port,
+            watch_gpus: matches!(self, Self::Pod) && !boot.gpus_simulated && !boot.gpus.is_empty(),
             env: making.enrolled.env.clone(),
         };
         let running = Running::over(stream, inner, making.logs.clone());
@@ -172,11 +213,13 @@ impl Place {
 
 /// Starts the inner copy in a sandbox.
 async fn sandboxed(making: &Making<'_>, socket: &Path) -> Result<Inner, AgentError> {
-    let sandbox = Sandbox::prepare(&making.orders.boot, socket, making.orders.words, making.disk).await?;
+    let Making { orders, disk, .. } = making;
+    let sandbox = Sandbox::prepare(&orders.boot, socket, orders.words, *disk, making.weights()).await?;
     sandbox.notes.iter().for_each(|note| making.note(note));
     let program = on_own_thread(sandbox.command()).await?;
     let start = Start::Nothing { path: sandbox.path, home: sandbox.home };
-    Ok(Inner { program: Some(program), said: container::Said::default(), start, disk: sandbox.disk })
+    let (disk, weights) = (sandbox.disk, sandbox.weights);
+    Ok(Inner { program: Some(program), said: container::Said::default(), start, disk, weights })
 }
 
 /// The inner copy before it has come.
@@ -188,6 +231,8 @@ struct Inner {
     start: Start,
     /// The disk, as the job sees it.
     disk: Option<PathBuf>,
+    /// The file with a model's weights, as the job sees it.
+    weights: Option<PathBuf>,
 }
 
 impl Inner {

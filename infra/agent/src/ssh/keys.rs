@@ -11,6 +11,9 @@ use domain::agent::User;
 use russh::keys::{PublicKey, ssh_key::public::KeyData};
 use tokio::sync::{Semaphore, watch};
 
+/// How many sessions and forwarded connections one connection may have, begun or not.
+pub(crate) const MOST_SESSIONS: u16 = 128;
+
 /// A connection that has been let in, with what is needed to end it.
 pub(crate) struct Guest {
     pub(crate) key: KeyData,
@@ -18,7 +21,7 @@ pub(crate) struct Guest {
     pub(crate) mark: String,
     /// Set to put it out; its receiver is gone when the connection has ended.
     pub(crate) out: watch::Sender<bool>,
-    /// Each of its sessions holds one of these places to its very end.
+    /// Each of its sessions holds one of these [`MOST_SESSIONS`] places to its very end.
     pub(crate) places: Arc<Semaphore>,
 }
 
@@ -59,6 +62,12 @@ impl Access {
     /// Whether this connection may still ask for something: it was let in, and has been neither put out nor ended.
     pub(crate) fn is_in(&self, mark: &str) -> bool {
         self.lock().guests.contains_key(mark)
+    }
+
+    /// How many sessions and forwarded connections are open.
+    pub(crate) fn sessions(&self) -> usize {
+        let open = |guest: &Guest| usize::from(MOST_SESSIONS).saturating_sub(guest.places.available_permits());
+        self.lock().guests.values().map(open).sum()
     }
 
     /// A connection has ended.
@@ -120,11 +129,20 @@ mod tests {
             key: key.clone(),
             mark: mark.into(),
             out: watch::Sender::new(false),
-            places: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(MOST_SESSIONS.into())),
         };
         access.replace(&[User { name: "ada".into(), keys: vec![ada_line] }]);
         assert!(access.enter(guest(&ada, "a")) && access.enter(guest(&ada, "b")) && !access.enter(guest(&ben, "c")));
+        assert_eq!(access.sessions(), 0, "who is in need not have a session");
+        let sessions = ["a", "b"].map(|mark| {
+            let places = Arc::clone(&access.lock().guests[mark].places);
+            places.try_acquire_many_owned(2).unwrap()
+        });
+        assert_eq!(access.sessions(), 4);
         access.leave("b");
+        assert_eq!(access.sessions(), 2);
+        drop(sessions);
+        assert_eq!(access.sessions(), 0);
         assert_eq!(["a", "b", "c"].map(|mark| access.is_in(mark)), [true, false, false]);
         assert_eq!(access.replace(&[]).iter().map(|guest| guest.mark.as_str()).collect::<Vec<_>>(), ["a"]);
         assert!(!access.is_in("a"));

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     forward::{forward, loopback},
-    keys::Guest,
+    keys::{Guest, MOST_SESSIONS},
     relay::{self, Relay},
     session::{self, Terminal, Wish},
 };
@@ -39,8 +39,6 @@ use crate::{
 
 /// How many connections may be open at once; each costs memory before anybody has shown a key.
 const MOST_CONNECTIONS: usize = 256;
-/// How many sessions and forwarded connections one connection may have, begun or not.
-const MOST_SESSIONS: u32 = 128;
 /// How long a client may take to show its key.
 const LOGIN_WITHIN: Duration = Duration::from_secs(60);
 /// How long a removed user's processes have between the polite signal and the other one.
@@ -143,7 +141,7 @@ pub(super) async fn connection(
         queued: Arc::default(),
         let_in,
         out,
-        places: Arc::new(Semaphore::new(MOST_SESSIONS as usize)),
+        places: Arc::new(Semaphore::new(MOST_SESSIONS.into())),
         _place: place,
     };
     let mut running = match tokio::time::timeout(login_within, server::run_stream(config, stream, client)).await {
@@ -217,7 +215,7 @@ async fn end_processes(guests: Vec<Guest>) {
     // A session that was about to begin when its connection ended begins all the same: only when all have ended is a look the last.
     let ended = async {
         for guest in &guests {
-            if let Err(error) = guest.places.acquire_many(MOST_SESSIONS).await {
+            if let Err(error) = guest.places.acquire_many(MOST_SESSIONS.into()).await {
                 tracing::error!(%error, "sessions are not counted");
             }
         }

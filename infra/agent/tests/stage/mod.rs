@@ -14,7 +14,7 @@ use std::{
 use cloud::{Ids, OsIds};
 use domain::{
     Secret, Timestamp, VolumeId,
-    agent::{Boot, Device, Mount, Room},
+    agent::{Boot, Device, ModelServer, Mount, Room, Serve},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -22,7 +22,8 @@ use tokio::{
     process::{Child, Command},
 };
 
-use self::plane::{Plane, Told};
+use self::plane::Plane;
+pub(crate) use self::plane::Told;
 
 /// The program.
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_slipway-agent");
@@ -54,6 +55,19 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(room: Room, image: &str, command: &str) -> Self {
+        Self::with(Plane::start(command, None).await, room, image).await
+    }
+
+    /// The same for a workload that serves a model, with this server.
+    pub(crate) async fn serving(room: Room, serve: Serve, server: ModelServer) -> Self {
+        let mut stage = Self::with(Plane::start("", Some(serve)).await, room, "image").await;
+        stage.boot.model_port = Some(free_port().await);
+        stage.boot.model_server = Some(server);
+        stage.order();
+        stage
+    }
+
+    async fn with(plane: Plane, room: Room, image: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for made in ["bin", "etc", "work"] {
             fs::create_dir(folder.path().join(made)).unwrap();
@@ -63,7 +77,6 @@ impl Stage {
             fs::write(&path, format!("{NOTES}{rest}")).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let plane = Plane::start(command).await;
         let path = |name: &str| folder.path().join(name).display().to_string();
         let boot = Boot {
             plane: plane.address.clone(),
@@ -100,6 +113,11 @@ impl Stage {
     /// Writes the orders down.
     fn order(&self) {
         fs::write(self.etc("boot.json"), serde_json::to_vec_pretty(&self.boot).unwrap()).unwrap();
+    }
+
+    /// Where the model answers.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}:{}", self.boot.listen, self.boot.model_port.unwrap())
     }
 
     /// The folder that is the job's disk.
@@ -191,6 +209,12 @@ impl Stage {
         assert!(!has(&told.session()), "the inner copy has the session's secret");
         assert!(!has(&told.token()), "the inner copy has the token");
     }
+}
+
+/// Whether bubblewrap can make a sandbox on this machine.
+pub(crate) fn has_bubblewrap() -> bool {
+    let tried = std::process::Command::new("bwrap").args(["--ro-bind", "/", "/", "--unshare-user", "true"]).status();
+    tried.is_ok_and(|status| status.success())
 }
 
 /// A process's arguments, its environment, and each part of its memory that can be read.

@@ -11,7 +11,7 @@ use std::{
 use cloud::{Clock, SystemClock};
 use domain::{
     Secret,
-    agent::{Bye, Contents, Desired, Enrolled, LogBatch, MainProcess, Mount, Progress, Report, Stop, Synced},
+    agent::{Bye, Contents, Desired, Enrolled, LogBatch, MainProcess, Mount, Progress, Report, Serve, Stop, Synced},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -42,6 +42,15 @@ impl Told {
 
     fn report(&self) -> Option<Report> {
         self.of("sync").next_back().map(|call| serde_json::from_str(&call.body).unwrap())
+    }
+
+    /// Everything that was reported, in order.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = Report> {
+        self.of("sync").map(|call| serde_json::from_str(&call.body).unwrap())
+    }
+
+    pub(crate) fn idle_seconds(&self) -> Option<u64> {
+        self.report().and_then(|report| report.idle_seconds)
     }
 
     pub(crate) fn progress(&self) -> Option<Progress> {
@@ -88,17 +97,18 @@ pub(crate) struct Plane {
 #[derive(Debug, Default)]
 struct Wishes {
     command: String,
+    serve: Option<Serve>,
     stop: AtomicBool,
     disk: Mutex<Option<Mount>>,
     refuse: AtomicBool,
 }
 
 impl Plane {
-    pub(crate) async fn start(command: &str) -> Self {
+    pub(crate) async fn start(command: &str, serve: Option<Serve>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let told = Arc::new(watch::Sender::new(Told::default()));
-        let wishes = Arc::new(Wishes { command: command.to_owned(), ..Wishes::default() });
+        let wishes = Arc::new(Wishes { command: command.to_owned(), serve, ..Wishes::default() });
         let plane = Self { address, told: Arc::clone(&told), wishes: Arc::clone(&wishes) };
         tokio::spawn(async move {
             loop {
@@ -147,7 +157,7 @@ impl Wishes {
                 let env = BTreeMap::from([("TOLD".to_owned(), Secret::new("a secret of the user's"))]);
                 serde_json::to_string(&Enrolled {
                     command: Some(Secret::new(self.command.clone())),
-                    serve: None,
+                    serve: self.serve.clone(),
                     env,
                     synced,
                 })

@@ -62,6 +62,7 @@ fn fleet_over(
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let nodes = Settings::read(|name| (name == "SLIPWAY_NODES").then(|| "h100x4,l4x1".to_owned())).unwrap().nodes;
     let settings = FleetSettings {
+        model_server: domain::agent::ModelServer::Vllm,
         program,
         nodes: nodes.named(Vec::new).unwrap(),
         plane_url: "http://127.0.0.1:1".to_owned(),

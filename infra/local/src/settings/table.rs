@@ -31,6 +31,12 @@ pub const VARIABLES: &[Variable] = &[
         "made, and printed once",
         "The admin's token, at least 32 characters. A made one is kept in the data folder.",
     ),
+    variable(
+        "SKYPILOT_CREDENTIAL_ENCRYPTION_KEY",
+        "made, and kept",
+        "What tenants' cloud credentials and jobs' secrets are sealed with, at least 32 characters. Without it a key is made and kept in the \
+         data folder. It cannot be changed later.",
+    ),
     variable("GITHUB_URL", "https://github.com", "Where people's public keys are asked for, as URL/NAME.keys."),
     variable("JWT_SECRET", "none", "Signs the admin's sessions, on the surfaces that have them."),
     variable("API_KEY_TTL_HOURS", "2", "How long a key lives after a login, 1 to 168 hours."),

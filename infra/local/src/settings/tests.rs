@@ -121,8 +121,11 @@ fn an_admin_token_is_long_and_is_not_shown() {
     refused(&[("ADMIN_API_TOKEN", "short")], &["ADMIN_API_TOKEN", "32"]);
     refused(&[("ADMIN_API_TOKEN", &"a b ".repeat(20))], &["ADMIN_API_TOKEN"]);
     assert!(!read(&[("ADMIN_API_TOKEN", "hunter2")]).unwrap_err().to_string().contains("hunter2"));
-    let settings = read(&[("ADMIN_API_TOKEN", TOKEN), ("JWT_SECRET", "hunter2")]).unwrap();
+    refused(&[("SKYPILOT_CREDENTIAL_ENCRYPTION_KEY", "short")], &["SKYPILOT_CREDENTIAL_ENCRYPTION_KEY", "32"]);
+    let set = [("ADMIN_API_TOKEN", TOKEN), ("JWT_SECRET", "hunter2"), ("SKYPILOT_CREDENTIAL_ENCRYPTION_KEY", TOKEN)];
+    let settings = read(&set).unwrap();
     assert_eq!(settings.admin_token.as_ref().unwrap().reveal(), TOKEN);
+    assert_eq!(settings.vault_key.as_ref().unwrap().reveal(), TOKEN);
     let shown = format!("{settings:?}");
     assert!(!shown.contains(TOKEN) && !shown.contains("hunter2"));
 }

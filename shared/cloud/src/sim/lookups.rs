@@ -1,11 +1,21 @@
-//! Who somebody is, which keys a person has published, and sealing.
+//! Who somebody is, which keys a person has published, what a cloud says about keys, and sealing.
 
 use async_trait::async_trait;
-use domain::{Secret, identity::AwsCaller, names::GithubName, policy::MOST_KEYS, ssh::PublicKey};
+use domain::{
+    Secret,
+    credential::{CloudKeys, Fault, Silence, Verdict},
+    identity::AwsCaller,
+    names::GithubName,
+    policy::MOST_KEYS,
+    ssh::PublicKey,
+};
 use futures::FutureExt;
 
 use super::world::{Port, State, World};
-use crate::{AwsCredentials, Identity, IdentityError, People, PeopleError, Presigned, SealContext, Vault, VaultError};
+use crate::{
+    AwsCredentials, Identity, IdentityError, People, PeopleError, PortError, Presigned, Providers, SealContext, Vault,
+    VaultError,
+};
 
 const ACCOUNT: &str = "000000000000";
 const ROLE: &str = "SSOCloudDevGpuReservation";
@@ -47,6 +57,40 @@ impl People for Port {
             Ok(keys.iter().take(MOST_KEYS).cloned().collect())
         };
         self.0.call("people.keys_of", effect).await
+    }
+}
+
+/// What the simulated clouds say: they know nobody whose id has `EXAMPLE` or a placeholder's digits in it, nobody's secret has `wrong`
+/// in it, and a private key has a PEM's beginning and more than dots inside.
+fn verdict(keys: &CloudKeys) -> Verdict {
+    let (id, secret, account) = match keys {
+        CloudKeys::Aws(keys) => (keys.access_key_id.reveal(), &keys.secret_access_key, ACCOUNT.to_owned()),
+        CloudKeys::Azure(keys) => ("", &keys.client_secret, keys.tenant_id.to_string()),
+        CloudKeys::Gcp(keys) => (keys.client_email.as_str(), &keys.private_key, keys.project_id.clone()),
+    };
+    let gcp = matches!(keys, CloudKeys::Gcp(_));
+    if gcp && (!secret.reveal().starts_with("-----BEGIN") || secret.reveal().contains("...")) {
+        Verdict::Invalid(Fault::Malformed)
+    } else if id.contains("EXAMPLE") || account.starts_with("87654321-") {
+        Verdict::Invalid(Fault::UnknownKey)
+    } else if secret.reveal().contains("wrong") {
+        Verdict::Invalid(Fault::WrongSecret)
+    } else {
+        Verdict::Valid { account }
+    }
+}
+
+#[async_trait]
+impl Providers for Port {
+    async fn check(&self, keys: &CloudKeys) -> Verdict {
+        let said = self.0.call("providers.check", |_state, _when| Ok::<_, PortError>(verdict(keys))).await;
+        // A provider that fails has said nothing: the port has no errors of its own.
+        said.unwrap_or_else(|error| {
+            Verdict::Unreachable(match error {
+                PortError::Throttled => Silence::Busy,
+                PortError::Unavailable(_) => Silence::NoConnection,
+            })
+        })
     }
 }
 

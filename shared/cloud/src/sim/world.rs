@@ -203,7 +203,8 @@ impl World {
             volumes: port.clone(),
             identity: port.clone(),
             vault: port.clone(),
-            people: port,
+            people: port.clone(),
+            providers: port,
         }
     }
 

@@ -1,6 +1,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use domain::{Secret, message::QueueName, names::GithubName};
+use domain::{
+    Secret,
+    credential::{CloudKeys, Fault as KeyFault, Provider, Silence, Verdict as Told},
+    message::QueueName,
+    names::GithubName,
+};
 use futures::{executor::block_on, future::BoxFuture};
 
 use super::*;
@@ -157,8 +162,18 @@ fn lookups_fail_as_their_ports_say() {
     assert_eq!(block_on(ports.people.keys_of(&octocat)), Ok(Vec::new()));
     assert_eq!(block_on(ports.people.keys_of(&GithubName::parse("nobody").unwrap())), Err(PeopleError::Unknown));
     assert!(block_on(ports.queue.healthy()));
+    let stored = |secret: &str| {
+        let fields =
+            [("access_key_id", "AKIA0123456789ABCDEF"), ("secret_access_key", secret), ("region", "us-west-2")];
+        let fields = fields.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        CloudKeys::read(Provider::Aws, fields).unwrap()
+    };
+    let account = "000000000000".to_owned();
+    assert_eq!(block_on(ports.providers.check(&stored("good"))), Told::Valid { account });
+    assert_eq!(block_on(ports.providers.check(&stored("wrong"))), Told::Invalid(KeyFault::WrongSecret));
 
     world.set_outage("", true);
+    assert_eq!(block_on(ports.providers.check(&stored("good"))), Told::Unreachable(Silence::NoConnection));
     assert_eq!(block_on(ports.vault.open(&context, &sealed)), Err(VaultError::Unavailable));
     assert!(matches!(block_on(ports.people.keys_of(&octocat)), Err(PeopleError::Unavailable(_))));
     assert_eq!(
