@@ -2,12 +2,13 @@
 
 use domain::{
     TenantId, Timestamp, UserName, Workload, WorkloadId,
+    credential::Provider,
     gpu::Gpu,
     job::{ModelServe, Spec},
     lifecycle::{Stage, State},
     model::Model,
     names::{ImageName, ModelName},
-    offer::{self, Found, Place, Provider, Wanted},
+    offer::{self, Found, Place, Wanted},
     policy::IDLE_MINUTES,
     tenant::ITSELF,
     workload::{NodeStatus, Submission},
