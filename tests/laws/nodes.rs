@@ -301,7 +301,21 @@ fn the_schedules_see_all_that_they_are_about() {
         };
         (0..150).flat_map(watched).collect::<std::collections::BTreeSet<_>>()
     });
-    for mark in ["stand_in", "active", "idle", "cancelled", "purged", "silent", "ended for its silence"] {
+    for mark in ["stand_in", "active", "idle", "cancelled", "purged", "silent"] {
         assert!(seen.contains(mark), "{mark} is missing; seen were {seen:?}");
     }
+}
+
+#[test]
+fn a_node_whose_agent_is_silent_is_ended() {
+    let seen = secrets::listening(|| {
+        let mut h = Harness::new(1, None);
+        block_on(h.truth.write_model(&model(), None)).expect("a model");
+        // It dies when its node has just become active.
+        h.agents = Agents::seeded(1, Some(Temper::Dies(8)));
+        ask(&mut h, TenantId::new("platform"), Ask::Launch { gpu: "A10G", gpus: 1, idle_minutes: None });
+        h.rest(2 * 3_600).map(|()| seen_in(&h))
+    });
+    let seen = seen.expect("no law is broken");
+    assert!(seen.contains(&"active") && seen.contains(&"ended for its silence"), "{seen:?}");
 }

@@ -279,7 +279,7 @@ pub(crate) fn a_credential(bench: &Bench, tenant: &str) -> String {
     id.to_string()
 }
 
-/// A registered model, and a node and an instance of the tenant's that are to serve it.
+/// A registered model, a node that is to serve it, and an instance of the tenant's that was to.
 fn nodes(bench: &Bench, tenant_key: &str) -> (String, String) {
     let model = json!({
         "name": SAMPLE_MODEL, "family": "llama", "size": "8B", "type": "chat", "context_length": 8192, "vram_required_gb": 16,
@@ -291,7 +291,10 @@ fn nodes(bench: &Bench, tenant_key: &str) -> (String, String) {
         json!({"provider": "aws", "region": "us-west-2", "gpu": "H100", "gpu_count": 1, "model": SAMPLE_MODEL});
     let id = |ask: Ask| bench.send(ask.json(&wanted)).json()["id"].as_str().expect("an id").to_owned();
     let node = id(Ask::post("/admin/nodes/launch").with("x-admin-token", ADMIN));
-    (node, id(Ask::post("/v1/instances").bearer(tenant_key)))
+    // It has ended, so that it keeps nobody from deleting the tenant.
+    let instance = id(Ask::post("/v1/instances").bearer(tenant_key));
+    bench.send(Ask::delete(format!("/v1/instances/{instance}")).bearer(tenant_key));
+    (node, instance)
 }
 
 /// A plane in which the example of every operation is good: somebody with an active job, and its agent.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DiskId, PoolId, Secret, UserName,
+    credential::Provider,
     gpu::Gpu,
     names::{DiskName, EnvName, GithubName, ImageName, JobName, ModelName, RegionName},
-    offer::Provider,
     policy,
     ssh::PublicKey,
 };

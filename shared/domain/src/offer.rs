@@ -1,45 +1,11 @@
 //! Which of an installation's pools a request for a provider, a region and GPUs means.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     PoolId,
+    credential::Provider,
     gpu::{Gpu, INSTANCE_TYPES, InstanceType},
     names::RegionName,
 };
-
-/// A cloud provider, as requests name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Provider {
-    /// Amazon Web Services.
-    Aws,
-    /// Microsoft Azure.
-    Azure,
-    /// Google Cloud.
-    Gcp,
-}
-
-impl Provider {
-    /// Every provider that can be named.
-    pub const ALL: [Self; 3] = [Self::Aws, Self::Azure, Self::Gcp];
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Aws => "aws",
-            Self::Azure => "azure",
-            Self::Gcp => "gcp",
-        }
-    }
-
-    /// Reads a name; `None` for one that no provider has.
-    #[must_use]
-    pub fn named(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|provider| provider.name() == text)
-    }
-}
 
 /// Where the machines of a pool are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,11 +5,12 @@ use std::{future::Future, sync::Arc};
 use cloud::{Ports, Secrets};
 use domain::{
     Disk, DiskId, NodeId, PoolId, TenantId, Timestamp, UserName, Workload, WorkloadId,
+    credential::Provider,
     disk::DiskChange,
     gpu::Gpu,
     message::Message,
     names::{DiskName, RegionName},
-    offer::{Offer, Place, Provider},
+    offer::{Offer, Place},
     policy::Policy,
 };
 

@@ -1,13 +1,14 @@
 //! Nodes and instances: what serves a model for a tenant as a whole, launched, listed and ended in one way for admins and tenants.
 
 use domain::{
-    Refusal, TenantId, Timestamp, UserName, Workload, WorkloadId,
+    TenantId, Timestamp, UserName, Workload, WorkloadId,
+    credential::Provider,
     gpu::Gpu,
     job::{ModelServe, Spec},
     lifecycle::{Stage, State},
     model::Model,
     names::{ImageName, ModelName},
-    offer::{self, Found, Place, Provider, Wanted},
+    offer::{self, Found, Place, Wanted},
     policy::IDLE_MINUTES,
     tenant::ITSELF,
     workload::{NodeStatus, Submission},
@@ -349,16 +350,16 @@ pub struct How {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(example = json!({"status": "terminating", "message": "Node termination initiated"}))]
 pub struct Terminating {
-    /// Always `terminating`.
+    /// `terminating`; `terminated` or `failed` where it has ended already.
     status: &'static str,
     message: String,
 }
 
-/// Ends a tenant's node, on behalf of `by`: gracefully, or with `purge` at once. One that is ending goes on ending. `word` is what such a thing
-/// is called, with what is said where there is none.
+/// Ends a tenant's node, on behalf of `by`: gracefully, or with `purge` at once. One that is ending goes on ending, and of one that has ended
+/// the caller is told so. `word` is what such a thing is called, with what is said where there is none.
 ///
 /// # Errors
-/// [`Error::NotFound`], or [`Error::Conflict`] when it has ended.
+/// [`Error::NotFound`].
 pub async fn terminate(
     plane: &Plane,
     (tenant, id): (&TenantId, WorkloadId),
@@ -366,32 +367,27 @@ pub async fn terminate(
     (word, unknown): (&str, &'static str),
     claim: impl Fn(&str, String, Timestamp) -> Option<Claim>,
 ) -> Result<Terminating, Error> {
-    let said = Terminating { status: "terminating", message: format!("{word} termination initiated") };
-    let answer = serde_json::to_string(&said).map_err(|error| StoreError::Broken(error.to_string()))?;
+    let said = || Terminating { status: "terminating", message: format!("{word} termination initiated") };
+    let answer = serde_json::to_string(&said()).map_err(|error| StoreError::Broken(error.to_string()))?;
     let (claim, answer) = (&claim, &answer);
-    let ended: Result<(), Error> = plane
+    plane
         .decide((tenant, id), |found, now| async move {
             let held = present(found, unknown)?;
             let decided = match held.state.stage() {
-                Stage::Ending if !purge => return Ok((None, ())),
-                _ if purge => held.purge(by, now),
-                _ => held.cancel(by, now),
+                Stage::Over => {
+                    let message = format!("{word} has ended already");
+                    return Ok((None, Terminating { status: held.node_status().name(), message }));
+                }
+                Stage::Ending if !purge => return Ok((None, said())),
+                Stage::Waiting | Stage::Launching | Stage::Running | Stage::Ending if purge => held.purge(by, now),
+                Stage::Waiting | Stage::Launching | Stage::Running | Stage::Ending => held.cancel(by, now),
             };
-            let change = decided.map_err(|refusal| over(refusal, &held))?;
+            let change = decided?;
             // Whoever waited leaves a gap in the queue; whatever runs is ended by the launcher.
             let waited = change.workload.state == State::Ended;
             let message = if waited { held.doorbell() } else { held.reconcile() };
             let change = change.sending(plane.ports.ids.message(now), vec![message]);
-            Ok((Some(Write { claim: claim(&id.as_node(), answer.clone(), now), ..Write::of(change) }), ()))
+            Ok((Some(Write { claim: claim(&id.as_node(), answer.clone(), now), ..Write::of(change) }), said()))
         })
-        .await;
-    ended.map(|()| said)
-}
-
-/// What a rule said no to, in this surface's words.
-fn over(refusal: Refusal, held: &Workload) -> Error {
-    match refusal {
-        Refusal::AlreadyOver { .. } => Error::Conflict(format!("It is already {}", held.node_status().name())),
-        other => other.into(),
-    }
+        .await
 }

@@ -72,7 +72,7 @@ async fn a_deadline_allows_for_extensions_that_may_come() {
     let launch = settings().launch_allowance.as_secs() + 120;
     for (life, seconds) in [(1, 48 * 3600), (48, 48 * 3600), (100, 100 * 3600)] {
         let world = World::new();
-        world.fleet.provision(&Order { life: life * HOUR, ..order(1, 1) }).await.unwrap();
+        world.fleet.provision(&Order { life: Some(life * HOUR), ..order(1, 1) }).await.unwrap();
         assert_eq!(world.fake.objects("pods")[0]["spec"]["activeDeadlineSeconds"], json!(seconds + launch), "{life} h");
     }
 }

@@ -1,10 +1,10 @@
 use crate::{
     InstanceId,
     agent::{JupyterState, MainProcess, Note, Progress, Report},
+    credential::Provider,
     job::{Hours, ModelServe, Spec},
     lifecycle::{Cause, State},
     names::{ImageName, ModelName, RegionName},
-    offer::Provider,
     policy::{HEARD_AGAIN, Policy, SECOND_LOOK, SILENCE},
     workload::{Address, Due, NodeStatus, Submission},
     *,
