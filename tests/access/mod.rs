@@ -134,7 +134,8 @@ fn as_caller(scene: &Scene, caller: &str, ask: Ask) -> Ask {
 fn answered(scene: &mut Scene, operation: &Operation, caller: &str) -> u16 {
     let ask = as_caller(scene, caller, scene.bare(operation));
     let status = scene.bench.send(ask).status;
-    let made = ["free", "suspended"].contains(&caller);
+    // Wrong tries of an admin's token are counted.
+    let made = ["free", "suspended"].contains(&caller) || operation.caller == Caller::Admin;
     if (status < 400 && operation.method != http::Method::GET) || caller == "token-end" || made {
         *scene = Scene::new();
     }

@@ -187,7 +187,7 @@ fn unpacked(scene: &Scene, operation: &Operation, event: &Value) -> Ask {
         ask = ask.with(&name.to_lowercase(), &value);
     }
     if let Some(body) = event["body"].as_str() {
-        ask.body = real(body).into();
+        ask.body = body.to_owned().into();
     }
     ask
 }

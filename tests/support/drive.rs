@@ -39,6 +39,8 @@ pub(crate) struct Bench {
     pub(crate) plane: Plane,
     pub(crate) embedded: Embedded,
     pub(crate) router: axum::Router,
+    /// Whose workloads the steps are about.
+    tenant: TenantId,
 }
 
 /// Where a job can be when somebody asks something of it.
@@ -77,7 +79,14 @@ impl Bench {
         let (plane, embedded) = block_on(super::plane(world));
         embedded.meter().start();
         let router = super::router(&plane);
-        Self { world: world.clone(), plane, embedded, router }
+        Self { world: world.clone(), plane, embedded, router, tenant: TenantId::new(TENANT) }
+    }
+
+    /// The same plane, with steps about another tenant's workloads.
+    pub(crate) fn within(&self, tenant: &str) -> Self {
+        let (plane, router) = (self.plane.clone(), self.router.clone());
+        let (world, embedded) = (self.world.clone(), self.embedded.clone());
+        Self { world, plane, embedded, router, tenant: TenantId::new(tenant) }
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
@@ -104,7 +113,7 @@ impl Bench {
     /// Lets a launcher work on messages about this job until one of them lies with the dead letters, as a queue's consumer does.
     pub(crate) fn give_up(&self, id: &str) {
         let id = id.parse().expect("an id");
-        let message = Message::Reconcile { tenant: TenantId::new(TENANT), workload: id };
+        let message = Message::Reconcile { tenant: self.tenant.clone(), workload: id };
         block_on(self.plane.ports.queue.send(&message)).expect("a message");
         for _ in 0..100 {
             let Some(delivery) = self.world.receive(QueueName::Reconciles) else {
@@ -182,7 +191,7 @@ impl Bench {
 
     /// One step of a launch.
     pub(crate) fn step(&self, handler: &str, id: &str, more: &Value) -> Result<Value, launcher::StepError> {
-        let mut input = json!({"tenant": TENANT, "workload": id});
+        let mut input = json!({"tenant": self.tenant, "workload": id});
         for (name, value) in more.as_object().into_iter().flatten() {
             input[name] = value.clone();
         }
@@ -194,7 +203,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn reconcile(&self, id: &str) {
         let id = id.parse::<WorkloadId>().expect("an id");
-        let work = || block_on(launcher::reconcile(&self.plane, &TenantId::new(TENANT), id)).expect("a reconciliation");
+        let work = || block_on(launcher::reconcile(&self.plane, &self.tenant, id)).expect("a reconciliation");
         grants::watch("Reconciler", &self.world, &self.embedded, work);
     }
 

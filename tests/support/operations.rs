@@ -36,8 +36,9 @@ const SAMPLE_CREDENTIAL: &str = "cred-12345678-1234-1234-1234-123456789012";
 
 /// The model of every example: it is registered in every scene.
 const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
-/// The id of a node and of an instance in every example.
+/// The ids of a node and of an instance in every example.
 const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
+const SAMPLE_INSTANCE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d15";
 
 /// What stands in paths and in queries that must be there, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
@@ -54,7 +55,7 @@ fn things(job: &str, disk: &str, operation: &str, [key, credential]: [&str; 2]) 
         ("credential_id", credential),
         ("model_name", SAMPLE_MODEL),
         ("node_id", SAMPLE_NODE),
-        ("instance_id", SAMPLE_NODE),
+        ("instance_id", SAMPLE_INSTANCE),
     ]
     .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
     .into()
@@ -202,6 +203,8 @@ pub(crate) fn pages_operation() -> Operation {
 /// The function that answers a request, by its method and path; none for what is no operation.
 pub(crate) fn function_of(ask: &Ask) -> Option<String> {
     static ALL: OnceLock<Vec<(Method, Vec<String>, String)>> = OnceLock::new();
+    static TAILS: OnceLock<Vec<String>> = OnceLock::new();
+    let tails = TAILS.get_or_init(|| slipway::surfaces().iter().flat_map(web::Surface::tails).collect());
     let split =
         |path: &str| path.split('?').next().unwrap_or_default().split('/').map(str::to_owned).collect::<Vec<_>>();
     let all = ALL.get_or_init(|| {
@@ -217,7 +220,10 @@ pub(crate) fn function_of(ask: &Ask) -> Option<String> {
     }
     let same = |template: &[String]| {
         let mut parts = template.iter().zip(&asked);
-        template.len() == asked.len() && parts.all(|(part, given)| part == given || part.starts_with('{'))
+        // The last parameter may stand for all that is below.
+        let last = template.last().map(|part| part.trim_matches(['{', '}'])).unwrap_or_default();
+        let below = asked.len() > template.len() && tails.iter().any(|tail| tail == last);
+        (below || template.len() == asked.len()) && parts.all(|(part, given)| part == given || part.starts_with('{'))
     };
     // A path without parameters goes before one with.
     let mut found =

@@ -42,7 +42,7 @@ fn about_the_body(ask: &Ask) -> Vec<Case> {
         named("null", b"null".to_vec(), Is(400)),
         named("not UTF-8", vec![b'{', b'"', 0xff, 0xfe, b'"', b':', b'1', b'}'], Is(400)),
         named("a NUL", b"\0".to_vec(), Is(400)),
-        named("one more field", with_field(&text, "tier", "\"enterprise\""), Is(400)),
+        named("one more field", with_field(&text, "is_admin", "true"), Is(400)),
         named("a field's name with a NUL", with_field(&text, "a\\u0000b", "1"), Is(400)),
         named("an emoji's name", with_field(&text, "💥", "1"), Is(400)),
         named("64 deep", nested(63).into_bytes(), Is(400)),
@@ -150,7 +150,7 @@ fn about_the_address(operation: &Operation, ask: &Ask, own: &Things) -> Vec<Case
         cases.push(at(format!("{path}?{name}=1&{name}=1"), Is(400)));
     }
     if !operation.query().is_empty() {
-        cases.push(at(format!("{path}?tier=enterprise"), Is(400)));
+        cases.push(at(format!("{path}?is_admin=true"), Is(400)));
     }
     cases.push(at(format!("{path}?{}", "a=b&".repeat(2_000)), Sound));
     cases
@@ -201,6 +201,7 @@ fn no_input_is_a_fault_of_ours_and_no_refusal_changes_anything() {
             if follows {
                 continue;
             }
+            let counted = ask.headers.contains_key("x-admin-token");
             let answer = scene.bench.send(ask);
             asked += 1;
             assert!(answer.status < 500, "{what}: {} {}", answer.status, answer.text());
@@ -208,7 +209,10 @@ fn no_input_is_a_fault_of_ours_and_no_refusal_changes_anything() {
                 assert_eq!(answer.status, status, "{what}: {}", answer.text());
             }
             let effects = scene.bench.effects(before);
-            if answer.status >= 400 {
+            if answer.status == 401 && counted {
+                // A wrong try is counted, and after a few of them nobody gets in.
+                scene = Scene::new();
+            } else if answer.status >= 400 {
                 assert_eq!(effects, Vec::<String>::new(), "{what}: refused with {}, and yet", answer.status);
             } else if !effects.is_empty() {
                 scene = Scene::new();

@@ -155,6 +155,7 @@ fn suspending_a_tenant_stops_its_keys_at_once() {
 fn a_tenant_with_live_workloads_is_deleted_by_force_alone() {
     let bench = Bench::new();
     let (tenant, key) = made(&bench, &json!({"name": "A", "email": "a@example.com"}));
+    let bench = bench.within(&tenant);
     let user = bench.key_in(&tenant, "ann");
     let (running, waiting) = (bench.submit(&user, &small()), bench.submit(&user, &small()));
     bench.dispatch(A10G);

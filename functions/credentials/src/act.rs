@@ -16,7 +16,7 @@ use store::{
 use web::{Command, Error, Identified, Plane};
 
 use crate::{
-    body::Changes,
+    body::CredentialChanges,
     name::CredentialRef,
     view::{self, Deleted},
 };
@@ -101,12 +101,12 @@ async fn change<T, P>(
     Ok(Json(decided.await?))
 }
 
-/// Changes what the body names.
+/// CredentialChanges what the body names.
 pub(crate) async fn update<P>(
     plane: &Plane,
     tenant: &TenantId,
     CredentialRef(id): CredentialRef,
-    mut command: Command<Changes, P>,
+    mut command: Command<CredentialChanges, P>,
 ) -> Result<Json<view::Credential>, Error> {
     let sealed = match &mut command.input.keys {
         Some(given) => {
@@ -115,7 +115,7 @@ pub(crate) async fn update<P>(
         }
         None => None,
     };
-    let Changes { name, is_default, .. } = &command.input;
+    let CredentialChanges { name, is_default, .. } = &command.input;
     let update = Update { name: name.clone(), is_default: *is_default, new_keys: sealed.is_some() };
     change(plane, (tenant, id), sealed.as_deref(), &command, |known, now| Ok(known.update(update.clone(), now))).await
 }

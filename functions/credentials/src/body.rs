@@ -47,7 +47,7 @@ fn refused(BadKeys { mistake, field, words }: &BadKeys) -> Error {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "AWS Staging"}))]
-pub(crate) struct Changes {
+pub(crate) struct CredentialChanges {
     /// Another name.
     #[schema(value_type = Option<String>)]
     pub(crate) name: Option<Label>,
@@ -59,6 +59,6 @@ pub(crate) struct Changes {
     pub(crate) keys: Option<Given>,
 }
 
-impl Input for Changes {
+impl Input for CredentialChanges {
     const SECRET: &'static [&'static str] = &[FIELD];
 }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use web::{
-    Checked, Error, Id, Plane, Tenant, TypedRefusals,
+    Checked, Command, Error, Id, Nothing, Plane, Tenant, TypedRefusals,
     nodes::{self, How, Terminating},
     tenant::Pro,
 };
@@ -18,7 +18,9 @@ pub(crate) async fn terminate_instance(
     tenant: Tenant<Pro>,
     Id(InstanceRef(id)): Id<InstanceRef>,
     Checked(How { purge }): Checked<How>,
+    command: Command<Nothing, Tenant<Pro>>,
 ) -> Result<Json<Terminating>, Error> {
+    let claim = |id: &str, answer, now| command.claim(id, Some(answer), now);
     let of = (&tenant.id, id);
-    Ok(Json(nodes::terminate(&plane, of, (&tenant.who, purge), ("Instance", UNKNOWN), |_, _, _| None).await?))
+    Ok(Json(nodes::terminate(&plane, of, (&tenant.who, purge), ("Instance", UNKNOWN), claim).await?))
 }

@@ -19,7 +19,7 @@ pub(crate) async fn launch_node(
     _: Admin,
     command: Command<Launch, Admin>,
 ) -> Result<(StatusCode, Json<Node>), Error> {
-    let claim = |id: &str, answer, now| command.claim(id, Some(answer), now);
+    let claim = |id: &str, answer, now| command.claim_new(id, Some(answer), now);
     let node = nodes::launch(&plane, (&platform(), "admin"), &command.input, claim).await?;
     Ok((StatusCode::CREATED, Json(node)))
 }

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use domain::tenant::{TenantRefusal, TenantStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{Admin, Checked, Error, Id, Plane, TypedRefusals};
+use web::{Admin, Checked, Command, Error, Id, Nothing, Plane, TypedRefusals};
 
 use crate::name::{TenantRef, read};
 
@@ -36,6 +36,7 @@ pub(crate) async fn delete_tenant(
     _: Admin,
     Id(tenant): Id<TenantRef>,
     Checked(How { force }): Checked<How>,
+    _: Command<Nothing, Admin>,
 ) -> Result<Json<Leaving>, Error> {
     let known = read(&plane, &tenant).await?;
     if known.status != TenantStatus::Deleting {

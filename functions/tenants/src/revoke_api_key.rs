@@ -1,7 +1,7 @@
 //! `DELETE /v1/api-keys/{key_id}`
 
 use axum::{Json, extract::State};
-use web::{Error, Id, Plane, Tenant, TypedRefusals};
+use web::{Command, Error, Id, Nothing, Plane, Tenant, TypedRefusals};
 
 use crate::{keys::revoke, name::KeyRef, view::KnownKey};
 
@@ -13,6 +13,7 @@ pub(crate) async fn revoke_api_key(
     State(plane): State<Plane>,
     tenant: Tenant,
     Id(key): Id<KeyRef>,
+    _: Command<Nothing, Tenant>,
 ) -> Result<Json<KnownKey>, Error> {
     revoke(&plane, &tenant.id, key).await
 }

@@ -1,7 +1,7 @@
 //! `DELETE /admin/api-keys/{key_id}`
 
 use axum::{Json, extract::State};
-use web::{Admin, Checked, Error, Id, Identified, Plane, TypedRefusals};
+use web::{Admin, Checked, Command, Error, Id, Identified, Nothing, Plane, TypedRefusals};
 
 use crate::{
     keys::revoke,
@@ -18,6 +18,7 @@ pub(crate) async fn revoke_tenant_key(
     _: Admin,
     Id(key): Id<KeyRef>,
     Checked(OfTenant { tenant_id }): Checked<OfTenant>,
+    _: Command<Nothing, Admin>,
 ) -> Result<Json<KnownKey>, Error> {
     // An unknown tenant has no such key.
     let unknown = |_| Error::NotFound(KeyRef::UNKNOWN);

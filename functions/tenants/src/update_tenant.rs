@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"tier": "pro"}))]
-pub(crate) struct Changes {
+pub(crate) struct TenantChanges {
     /// Another name.
     #[schema(value_type = Option<String>)]
     name: Option<TenantName>,
@@ -40,22 +40,22 @@ pub(crate) enum Wanted {
     Suspended,
 }
 
-impl Input for Changes {
+impl Input for TenantChanges {
     const SECRET: &'static [&'static str] = &[];
 }
 
 /// Change a tenant's name, address, tier or status. A suspended tenant's keys open nothing from that moment on; what runs goes on.
 #[utoipa::path(put, path = "/admin/tenants/{tenant_id}", tag = "tenants", security(("admin_token" = [])),
     params(("tenant_id" = String, Path, format = Uuid, description = "The tenant.")),
-    request_body = Changes,
+    request_body = TenantChanges,
     responses((status = 200, description = "The tenant as it is now.", body = Tenant), TypedRefusals))]
 pub(crate) async fn update_tenant(
     State(plane): State<Plane>,
     _: Admin,
     Id(tenant): Id<TenantRef>,
-    command: Command<Changes, Admin>,
+    command: Command<TenantChanges, Admin>,
 ) -> Result<Json<Tenant>, Error> {
-    let Changes { name, email, tier, status } = command.input.clone();
+    let TenantChanges { name, email, tier, status } = command.input.clone();
     let suspended = status.map(|status| status == Wanted::Suspended);
     let now = plane.ports.clock.now();
     let changed = read(&plane, &tenant).await?.update(TenantUpdate { name, email, tier, suspended }, now)?;

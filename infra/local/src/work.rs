@@ -35,7 +35,9 @@ impl Consumer for Workers {
     async fn consume(&self, message: Message) -> Result<(), WorkError> {
         match message {
             Message::Doorbell { pool } => dispatcher::ring(&self.plane, &pool).await,
-            Message::Reconcile { tenant, workload } => launcher::reconcile(&self.plane, &tenant, workload).await,
+            Message::Reconcile { tenant, workload } => {
+                Box::pin(launcher::reconcile(&self.plane, &tenant, workload)).await
+            }
             Message::Disk { tenant, owner, disk } => disk_worker::tend(&self.plane, &tenant, &owner, disk).await,
         }
     }

@@ -6,7 +6,7 @@ use axum::{
 };
 use domain::{
     SecretHash, TenantId, api_key, identity,
-    tenant::{Tenant as TenantRow, TenantStatus, Tier},
+    tenant::{self, TenantStatus, Tier},
 };
 use http::header;
 use store::{
@@ -115,15 +115,17 @@ where
 
 pub(crate) const INVALID: Error = Error::Unauthenticated("Invalid API key", true);
 
-/// What a tenant pays for, if its keys open anything now. A tenant without a row is one that the installation's own login table names: its
-/// people are the installation's team, and have everything.
+/// What a tenant pays for, if its keys open anything now.
 pub(crate) async fn admitted(plane: &Plane, tenant: &TenantId) -> Result<Tier, Error> {
     tracing::Span::current().record("tenant", tenant.as_str());
-    let row = plane.store.tenant(tenant).await?;
-    match row.as_ref().map(|row: &TenantRow| row.status) {
-        None | Some(TenantStatus::Active) => Ok(row.map_or(Tier::Enterprise, |row| row.tier)),
-        Some(TenantStatus::Suspended) => Err(Error::Forbidden("The tenant is suspended")),
-        Some(TenantStatus::Deleting | TenantStatus::Deleted) => Err(INVALID),
+    if !tenant::is_kept(tenant) {
+        return Ok(Tier::Enterprise);
+    }
+    let row = plane.store.tenant(tenant).await?.ok_or(INVALID)?;
+    match row.status {
+        TenantStatus::Active => Ok(row.tier),
+        TenantStatus::Suspended => Err(Error::Forbidden("The tenant is suspended")),
+        TenantStatus::Deleting | TenantStatus::Deleted => Err(INVALID),
     }
 }
 

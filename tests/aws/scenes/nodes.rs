@@ -12,6 +12,17 @@ use crate::support::{
 pub(super) fn all() {
     lives();
     again();
+    unknown_models();
+}
+
+/// A launch with a model that nobody registered is told which there are.
+fn unknown_models() {
+    for operation in operations().iter().filter(|one| ["launch_node", "launch_instance"].contains(&one.id.as_str())) {
+        let scene = Scene::new();
+        let mut body = operation.example.clone().expect("a body");
+        body["model"] = json!("nobodys/model");
+        assert_eq!(scene.bench.send(scene.ask(operation).json(&body)).status, 400);
+    }
 }
 
 /// One that is heard long after it became active, and then idles away.

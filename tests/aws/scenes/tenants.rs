@@ -31,7 +31,7 @@ fn wrong_tokens() {
 
 /// A tenant with a job that runs and one that waits is deleted.
 fn leaving() {
-    let bench = Bench::new();
+    let bench = Bench::new().within(LEAVING);
     bench.a_tenant(LEAVING, Tier::Pro);
     a_credential(&bench, LEAVING);
     let key = bench.key_in(LEAVING, "ann");

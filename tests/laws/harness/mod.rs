@@ -323,7 +323,9 @@ impl Harness {
         let work = async move {
             match message {
                 Message::Doorbell { pool } => dispatcher::ring(&plane, &pool).await,
-                Message::Reconcile { tenant, workload } => launcher::reconcile(&plane, &tenant, workload).await,
+                Message::Reconcile { tenant, workload } => {
+                    Box::pin(launcher::reconcile(&plane, &tenant, workload)).await
+                }
                 Message::Disk { tenant, owner, disk } => disk_worker::tend(&plane, &tenant, &owner, disk).await,
             }
         };

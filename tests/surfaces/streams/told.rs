@@ -124,7 +124,7 @@ fn t_000_17_history() {
     assert_eq!(serde_json::to_value(&later.logs).unwrap(), json!(expected.collect::<Vec<_>>()));
     // Large lines: an answer of theirs stays smaller than a function's may be.
     for sequence in 5..=150 {
-        agent.log(&bench, sequence, &vec!["x".repeat(8_000).as_str(); 8]);
+        agent.log(&bench, sequence, &["x".repeat(8_000).as_str(); 8]);
     }
     for query in [json!({"tail": 1000}), json!({"tail": 1000, "since": events[23].1})] {
         let logs = history(&bench, &id, &query).logs;
