@@ -43,6 +43,7 @@ impl Outside {
 /// The way to the clouds that tenants store keys for, and nothing else.
 #[cfg(feature = "providers")]
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "every setup is given what it may keep")]
 pub fn other_clouds(_config: Config, sdk: Sdk) -> Setup {
     let asking = HttpProviders::new(ProviderUrls::default(), Arc::clone(sdk.clock()));
     Box::pin(async move {
