@@ -308,14 +308,15 @@ fn the_schedules_see_all_that_they_are_about() {
 
 #[test]
 fn a_node_whose_agent_is_silent_is_ended() {
-    let seen = secrets::listening(|| {
+    let watched = |calls: u32| {
         let mut h = Harness::new(1, None);
         block_on(h.truth.write_model(&model(), None)).expect("a model");
-        // It dies when its node has just become active.
-        h.agents = Agents::seeded(1, Some(Temper::Dies(8)));
+        h.agents = Agents::seeded(1, Some(Temper::Dies(calls)));
         ask(&mut h, TenantId::new("platform"), Ask::Launch { gpu: "A10G", gpus: 1, idle_minutes: None });
-        h.rest(2 * 3_600).map(|()| seen_in(&h))
-    });
-    let seen = seen.expect("no law is broken");
-    assert!(seen.contains(&"active") && seen.contains(&"ended for its silence"), "{seen:?}");
+        h.pass(600).and_then(|()| h.rest(2 * 3_600)).map(|()| seen_in(&h)).expect("no law is broken")
+    };
+    // How many calls a launch takes is not this test's business: after one of these its node has just become active.
+    let seen = secrets::listening(|| (4..12).map(watched).collect::<Vec<_>>());
+    let ended = |seen: &Vec<&str>| seen.contains(&"active") && seen.contains(&"ended for its silence");
+    assert!(seen.iter().any(ended), "{seen:?}");
 }
