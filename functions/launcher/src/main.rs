@@ -17,7 +17,7 @@ fn main() -> std::process::ExitCode {
 
 async fn reconcile(plane: Plane, message: Message) -> Result<(), WorkError> {
     match message {
-        Message::Reconcile { tenant, workload } => launcher::reconcile(&plane, &tenant, workload).await,
+        Message::Reconcile { tenant, workload } => Box::pin(launcher::reconcile(&plane, &tenant, workload)).await,
         // The consumer has compared the message with its queue.
         other @ (Message::Doorbell { .. } | Message::Disk { .. }) => {
             tracing::error!(?other, "a message in the reconciler's queue that is not for it is dropped");
