@@ -15,7 +15,10 @@ use domain::{
 };
 use futures::executor::block_on;
 use store::{Plane, StoreError, workloads::Write};
-use web::nodes::{self, Launch};
+use web::{
+    Admin, Command, Nothing,
+    nodes::{self, Launch},
+};
 
 use super::{
     agents::{Agent, Agents, Temper},
@@ -72,10 +75,19 @@ async fn carry_out(plane: Plane, tenant: TenantId, ask: Ask, bug: Option<Bug>) {
                 idle_minutes_to_autostop: idle_minutes,
                 use_spot: false,
             };
-            drop(nodes::launch(&plane, (&tenant, "admin"), &wanted, |_, _, _| None).await);
+            drop(nodes::launch(&plane, (&tenant, "admin"), &Command::<_, Admin>::unclaimed(wanted)).await);
         }
         Ask::Terminate { id, purge } => {
-            drop(nodes::terminate(&plane, (&tenant, id), ("admin", purge), ("Node", UNKNOWN), |_, _, _| None).await);
+            drop(
+                nodes::terminate(
+                    &plane,
+                    (&tenant, id),
+                    ("admin", purge),
+                    ("Node", UNKNOWN),
+                    &Command::<_, Admin>::unclaimed(Nothing {}),
+                )
+                .await,
+            );
             if purge && bug == Some(Bug::PurgeFreesAtOnce) {
                 frees_at_once(&plane, &tenant, id).await;
             }

@@ -210,7 +210,8 @@ fn no_input_is_a_fault_of_ours_and_no_refusal_changes_anything() {
             }
             let effects = scene.bench.effects(before);
             if answer.status == 401 && counted {
-                // A wrong try is counted, and after a few of them nobody gets in.
+                // A wrong try is counted, and nothing else; after a few of them nobody gets in.
+                assert_eq!(effects, ["[(\"UpdateItem\", \"identity\")]"], "{what}: refused with 401, and yet");
                 scene = Scene::new();
             } else if answer.status >= 400 {
                 assert_eq!(effects, Vec::<String>::new(), "{what}: refused with {}, and yet", answer.status);

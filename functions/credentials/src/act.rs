@@ -7,12 +7,7 @@ use domain::{
     names::Label,
 };
 use http::StatusCode;
-use serde::Serialize;
-use store::{
-    StoreError,
-    credentials::{CredentialWrite, sealed_with},
-    identities::Claim,
-};
+use store::credentials::{CredentialWrite, sealed_with};
 use web::{Command, Error, Identified, Plane};
 
 use crate::{
@@ -36,15 +31,9 @@ async fn sealed(plane: &Plane, tenant: &TenantId, id: CredentialId, keys: &Cloud
     Ok(plane.ports.vault.seal(&sealed_with(tenant, id), &text).await?)
 }
 
-/// The claim of a request about a credential, which is answered like this: no answer holds a secret.
-fn claim<T, P>(
-    command: &Command<T, P>,
-    id: CredentialId,
-    answer: &impl Serialize,
-    now: Timestamp,
-) -> Result<Option<Claim>, Error> {
-    let stored = serde_json::to_string(answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    Ok(command.claim(format!("the credential {id}"), Some(stored), now))
+/// What a repetition that cannot be answered is told.
+fn resource(id: CredentialId) -> String {
+    format!("the credential {id}")
 }
 
 /// Stores a credential of the tenant's.
@@ -59,8 +48,7 @@ pub(crate) async fn create<T, P>(
     let sealed = sealed(plane, tenant, id, keys).await?;
     let change = Asked { id, tenant: tenant.clone(), provider, name, is_default }.create(now);
     let answer = view::Credential::from(&change.credential);
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let claim = command.claim_new(format!("the credential {id}"), Some(stored), now);
+    let claim = command.claim_new(resource(id), &answer, now)?;
     plane.store.write_credential(&change, Some(&sealed), claim.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(answer)))
 }
@@ -95,13 +83,13 @@ async fn change<T, P>(
     let decided = plane.decide_credential((tenant, id), sealed, |known, now| {
         let change = decide(&known.ok_or(UNKNOWN)?, now)?;
         let answer = view::Credential::from(&change.credential);
-        let claim = claim(command, id, &answer, now)?;
+        let claim = command.claim(resource(id), &answer, now)?;
         Ok::<_, Error>((CredentialWrite::Change(Box::new(change)), claim, answer))
     });
     Ok(Json(decided.await?))
 }
 
-/// CredentialChanges what the body names.
+/// Changes what the body names.
 pub(crate) async fn update<P>(
     plane: &Plane,
     tenant: &TenantId,
@@ -158,7 +146,7 @@ pub(crate) async fn delete<T, P>(
         let known = known.ok_or(UNKNOWN)?;
         known.deletable()?;
         let answer = Deleted::of(&known);
-        let claim = claim(command, id, &answer, now)?;
+        let claim = command.claim(resource(id), &answer, now)?;
         Ok::<_, Error>((CredentialWrite::Delete(Box::new(known)), claim, answer))
     });
     Ok(Json(decided.await?))

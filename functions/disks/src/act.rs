@@ -7,7 +7,7 @@ use domain::{
     names::DiskName,
 };
 use serde::Serialize;
-use store::{StoreError, WhichDisk, identities::Claim};
+use store::WhichDisk;
 use utoipa::ToSchema;
 use web::{Command, Error, Identified, Member, Plane};
 
@@ -76,7 +76,7 @@ pub(crate) async fn act<T, A: Serialize>(
 ) -> Result<(Disk, A), Error> {
     let decided = plane.decide_disk((&member.tenant, &member.user, WhichDisk::Named(name)), |disk, now| {
         let (change, answer) = decide(&there(disk)?, now)?;
-        let (disk, claim) = (change.disk.clone(), claim(command, name, &answer, now)?);
+        let (disk, claim) = (change.disk.clone(), command.claim(resource(name), &answer, now)?);
         Ok::<_, Error>((Some((change, claim)), (disk, answer)))
     });
     let (disk, answer) = decided.await?;
@@ -84,15 +84,9 @@ pub(crate) async fn act<T, A: Serialize>(
     Ok((disk, answer))
 }
 
-/// The claim of a request about the disk of this name, which is answered like this.
-pub(crate) fn claim<T>(
-    command: &Command<T>,
-    name: &DiskName,
-    answer: &impl Serialize,
-    now: Timestamp,
-) -> Result<Option<Claim>, Error> {
-    let stored = serde_json::to_string(answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    Ok(command.claim(format!("disk '{}'", name.as_str()), Some(stored), now))
+/// What a repetition that cannot be answered is told.
+pub(crate) fn resource(name: &DiskName) -> String {
+    format!("disk '{}'", name.as_str())
 }
 
 /// Makes the disk that a request asks for, and answers it.
@@ -102,7 +96,7 @@ pub(crate) async fn make<T>(
     change: DiskChange,
     answer: Requested,
 ) -> Result<Json<Requested>, Error> {
-    let claim = claim(command, &change.disk.name, &answer, answer.requested_at)?;
+    let claim = command.claim(resource(&change.disk.name), &answer, answer.requested_at)?;
     plane.store.write_disk(&change, claim.as_ref(), Some(plane.settings.policy.disks_per_user)).await?;
     // A branch is there at once: nothing is left to do.
     if change.disk.due_at().is_some() {

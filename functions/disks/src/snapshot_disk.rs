@@ -9,7 +9,7 @@ use store::workloads::{DiskWrite, Write};
 use web::{Command, DetailRefusals, Error, Id, Member, Nothing, Plane};
 
 use crate::{
-    act::{Requested, act, claim, read},
+    act::{Requested, act, read, resource},
     name::Named,
 };
 
@@ -36,7 +36,7 @@ pub(crate) async fn snapshot_disk(
         return Ok(Json(done.await?.1));
     };
     let (change, answer) = taken(&plane, &disk, true, now)?;
-    let claim = claim(&command, &disk.name, &answer, now)?;
+    let claim = command.claim(resource(&disk.name), &answer, now)?;
     let tended = change.disk.clone();
     // Both are told in one transaction: the agent, that it is to hold still, and the disk, that a snapshot is wanted.
     let message = vec![frozen.workload.reconcile()];

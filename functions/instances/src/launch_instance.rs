@@ -18,7 +18,6 @@ pub(crate) async fn launch_instance(
     tenant: Tenant<Pro>,
     command: Command<Launch, Tenant<Pro>>,
 ) -> Result<(StatusCode, Json<Node>), Error> {
-    let claim = |id: &str, answer, now| command.claim_new(id, Some(answer), now);
-    let instance = nodes::launch(&plane, (&tenant.id, &tenant.who), &command.input, claim).await?;
+    let instance = nodes::launch(&plane, (&tenant.id, &tenant.who), &command).await?;
     Ok((StatusCode::CREATED, Json(instance)))
 }

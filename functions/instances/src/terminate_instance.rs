@@ -20,7 +20,6 @@ pub(crate) async fn terminate_instance(
     Checked(How { purge }): Checked<How>,
     command: Command<Nothing, Tenant<Pro>>,
 ) -> Result<Json<Terminating>, Error> {
-    let claim = |id: &str, answer, now| command.claim(id, Some(answer), now);
     let of = (&tenant.id, id);
-    Ok(Json(nodes::terminate(&plane, of, (&tenant.who, purge), ("Instance", UNKNOWN), claim).await?))
+    Ok(Json(nodes::terminate(&plane, of, (&tenant.who, purge), ("Instance", UNKNOWN), &command).await?))
 }

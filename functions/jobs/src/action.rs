@@ -3,7 +3,7 @@
 use axum::Json;
 use domain::{MessageId, Refusal, Timestamp, Workload, WorkloadId, job::People, lifecycle::State, workload::Change};
 use serde::Serialize;
-use store::{StoreError, workloads::Write};
+use store::workloads::Write;
 use utoipa::ToSchema;
 use web::{Command, Error, Member, Plane, act::act};
 
@@ -104,8 +104,7 @@ fn accept<T>(
         Effect::Worker => change.sending(message_id, messages),
         Effect::Agent => change.leaving(message_id, messages),
     };
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let claim = command.claim(job_id.to_string(), Some(stored), now);
+    let claim = command.claim(job_id.to_string(), &answer, now)?;
     Ok((Write { people, claim, ..Write::of(change) }, Json(answer)))
 }
 

@@ -128,10 +128,9 @@ pub(crate) async fn submit_job(
     let change = change.sending(message_id, messages);
     let message = worded("Job submitted successfully to queue", message_id);
     let answer = Submitted { job_id: id, status: "queued", message, estimated_start_time: None };
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
     let particulars = submit.sealed_particulars(&plane, &change.workload).await?;
     let people = submit.people();
-    let claim = command.claim(id.to_string(), Some(stored), now);
+    let claim = command.claim(id.to_string(), &answer, now)?;
     let most_live = Some(plane.settings.policy.jobs_per_user);
     let disk = needed.and_then(|needed| needed.made);
     let write = Write { particulars, people, claim, most_live, disk, ..Write::of(change) };

@@ -41,7 +41,7 @@ pub(crate) async fn rotate_key(
     let api_key = mint(KeyKind::User, &plane.ports.ids.random());
     let renewed = identity::Member { expires_at, ..member.identity.clone() };
     let key_prefix = shown_prefix(KeyKind::User, &api_key);
-    let claim = command.claim(format!("the key {key_prefix}..."), None, now);
+    let claim = command.claim_secret(format!("the key {key_prefix}..."), now);
     plane.store.rotate_user_key(&member.key, &api_key, &renewed, claim.as_ref(), now).await?;
     Ok(Json(Rotated { api_key, key_prefix, user_id: renewed.user_id, username: renewed.user.to_string(), expires_at }))
 }

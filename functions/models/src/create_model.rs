@@ -21,8 +21,7 @@ pub(crate) async fn create_model(
     let now = plane.ports.clock.now();
     let made = model::Model::register(command.input.clone().into(), now).map_err(|bad| refused(&bad))?;
     let answer = Model::from(&made);
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let claim = command.claim_new(format!("model {}", made.name.as_str()), Some(stored), now);
+    let claim = command.claim_new(format!("model {}", made.name.as_str()), &answer, now)?;
     match plane.store.write_model(&made, claim.as_ref()).await {
         Ok(()) => Ok((StatusCode::CREATED, Json(answer))),
         Err(StoreError::NameTaken) => Err(Error::Conflict("A model of this name is registered already".to_owned())),

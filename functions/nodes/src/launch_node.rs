@@ -19,7 +19,6 @@ pub(crate) async fn launch_node(
     _: Admin,
     command: Command<Launch, Admin>,
 ) -> Result<(StatusCode, Json<Node>), Error> {
-    let claim = |id: &str, answer, now| command.claim_new(id, Some(answer), now);
-    let node = nodes::launch(&plane, (&platform(), "admin"), &command.input, claim).await?;
+    let node = nodes::launch(&plane, (&platform(), "admin"), &command).await?;
     Ok((StatusCode::CREATED, Json(node)))
 }

@@ -19,7 +19,6 @@ pub(crate) async fn terminate_node(
     Checked(How { purge }): Checked<How>,
     command: Command<Nothing, Admin>,
 ) -> Result<Json<Terminating>, Error> {
-    let claim = |id: &str, answer, now| command.claim(id, Some(answer), now);
-    let said = nodes::terminate(&plane, (&platform(), id), ("admin", purge), ("Node", UNKNOWN), claim).await?;
+    let said = nodes::terminate(&plane, (&platform(), id), ("admin", purge), ("Node", UNKNOWN), &command).await?;
     Ok(Json(said))
 }

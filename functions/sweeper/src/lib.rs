@@ -92,8 +92,7 @@ async fn turn(plane: &Plane, row: &DueRow, now: Timestamp, swept: &mut Swept) ->
         }
         Due::Change(change) => {
             // Whatever moves here has something to be done about it: GPUs to be given on, or processes to be ended.
-            let message =
-                if change.workload.state == State::Ended { workload.doorbell() } else { workload.reconcile() };
+            let message = change.rouses();
             let sends = change.workload.state != workload.state;
             let change = if sends { change.sending(plane.ports.ids.message(now), vec![message]) } else { *change };
             match plane.commit(&Write::of(change)).await {

@@ -8,7 +8,6 @@ use domain::{
 };
 use http::StatusCode;
 use serde::Deserialize;
-use store::StoreError;
 use utoipa::ToSchema;
 use web::{Admin, Command, Error, Input, Plane, TypedRefusals};
 
@@ -50,8 +49,7 @@ pub(crate) async fn create_tenant(
     let id = TenantId::new(KeyId::new(now, &plane.ports.ids.random()).to_string());
     let made = tenant::Tenant::create(id, name, email, tier, now);
     let answer = Tenant::from(made.clone());
-    let stored = serde_json::to_string(&answer).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let claim = command.claim_new(format!("tenant {}", made.id), Some(stored), now);
+    let claim = command.claim_new(format!("tenant {}", made.id), &answer, now)?;
     plane.store.write_tenant(&made, claim.as_ref()).await?;
     Ok((StatusCode::CREATED, Json(answer)))
 }

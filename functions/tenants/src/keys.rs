@@ -69,7 +69,7 @@ pub(crate) async fn create<T, P>(
         expires_at: days.map(|days| now.plus(Duration::from_secs(u64::from(days) * 24 * 3600))),
         revoked_at: None,
     };
-    let claim = command.claim(format!("the key {}...", known.prefix), None, now);
+    let claim = command.claim_secret(format!("the key {}...", known.prefix), now);
     plane.store.add_tenant_key(&known, claim.as_ref()).await?;
     let TenantKeyRow { id, prefix, created_at, expires_at, .. } = known;
     let (id, tenant_id, name) = (id.to_string(), tenant.to_string(), name.as_str().to_owned());

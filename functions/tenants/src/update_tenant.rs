@@ -59,7 +59,8 @@ pub(crate) async fn update_tenant(
     let suspended = status.map(|status| status == Wanted::Suspended);
     let now = plane.ports.clock.now();
     let changed = read(&plane, &tenant).await?.update(TenantUpdate { name, email, tier, suspended }, now)?;
-    let claim = command.claim(format!("tenant {}", changed.id), None, now);
+    let answer = Tenant::from(changed.clone());
+    let claim = command.claim(format!("tenant {}", changed.id), &answer, now)?;
     plane.store.write_tenant(&changed, claim.as_ref()).await?;
-    Ok(Json(changed.into()))
+    Ok(Json(answer))
 }

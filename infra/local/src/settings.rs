@@ -48,7 +48,7 @@ pub struct Settings {
     pub vault_key: Option<Secret>,
     /// `GITHUB_URL`: where people's public keys are asked for, without a slash at its end.
     pub github_url: String,
-    /// `JWT_SECRET`, for the surfaces that will read it.
+    /// `JWT_SECRET`: what signs the sessions of admins; without it there are none.
     pub jwt_secret: Option<Secret>,
     /// `LOG_LEVEL`: what is logged, as `tracing_subscriber::EnvFilter` reads it.
     pub log_level: String,
@@ -158,7 +158,7 @@ impl Settings {
             admin_token: long_secret("ADMIN_API_TOKEN", from.text("ADMIN_API_TOKEN"))?,
             vault_key: long_secret(VAULT_KEY, from.text(VAULT_KEY))?,
             github_url: from.read("GITHUB_URL", "https://github.com", base_url)?,
-            jwt_secret: from.text("JWT_SECRET").map(Secret::new),
+            jwt_secret: long_secret("JWT_SECRET", from.text("JWT_SECRET"))?,
             log_level: from.read("LOG_LEVEL", "info", log_level)?,
             log_format: from.read("LOG_FORMAT", "text", log_format)?,
             cors_origins: from.read("CORS_ORIGINS", "", |text| list(text).map(origin).collect())?,

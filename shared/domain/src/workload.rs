@@ -205,6 +205,13 @@ impl Change {
         self
     }
 
+    /// What makes somebody look at what it changed: whoever waited and ended leaves a gap in its pool's queue; whatever else moved is looked
+    /// after by a launcher.
+    #[must_use]
+    pub fn rouses(&self) -> Message {
+        if self.workload.state == State::Ended { self.workload.doorbell() } else { self.workload.reconcile() }
+    }
+
     /// Leaves `messages` to the sweep, under the id that the answer will name: nobody waits for what they set in motion.
     #[must_use]
     pub fn leaving(mut self, id: MessageId, messages: Vec<Message>) -> Self {

@@ -2,7 +2,6 @@
 
 use domain::{
     TenantId, UserName, Workload, WorkloadId,
-    lifecycle::State,
     tenant::{Tenant, TenantStatus},
     workload::JobStatus,
 };
@@ -53,8 +52,7 @@ impl Plane {
             let Some(workload) = workload else { return Ok((None, ())) };
             // What refuses to be cancelled is ending already.
             let Ok(change) = workload.cancel(by, now) else { return Ok((None, ())) };
-            let over = change.workload.state == State::Ended;
-            let message = if over { workload.doorbell() } else { workload.reconcile() };
+            let message = change.rouses();
             let change = change.sending(self.ports.ids.message(now), vec![message]);
             Ok::<_, WorkError>((Some(Write::of(change)), ()))
         };

@@ -23,6 +23,9 @@ pub const ISSUER: &str = "slipway";
 /// See [`ISSUER`].
 pub const AUDIENCE: &str = "slipway-admin";
 
+/// A shorter secret could be guessed from one session that it signed.
+const SHORTEST_SECRET: usize = 32;
+
 /// The longest life of a session, in seconds.
 const LONGEST_SESSION: i64 = 15 * 60;
 
@@ -70,14 +73,19 @@ impl Principal for Admin {
     }
 }
 
-/// Whether the admin's token was offered, right or wrong.
-pub(crate) fn offered(parts: &Parts) -> bool {
-    parts.headers.contains_key("x-admin-token")
+/// Whoever brings an admin's token where somebody else is asked for, and no key: told so with `instead` if the token is right. It opens nothing
+/// there in any case.
+pub(crate) async fn keep_out(plane: &Plane, parts: &Parts, instead: &'static str) -> Result<(), Error> {
+    if !parts.headers.contains_key("x-admin-token") || parts.headers.contains_key(header::AUTHORIZATION) {
+        return Ok(());
+    }
+    judge(plane, parts).await?;
+    Err(Error::Forbidden(instead))
 }
 
 /// Whether whoever asks is an admin. Wrong tries are counted by address, and after too many even the right token is refused there for a
 /// while: nobody guesses on.
-pub(crate) async fn judge(plane: &Plane, parts: &Parts) -> Result<(), Error> {
+async fn judge(plane: &Plane, parts: &Parts) -> Result<(), Error> {
     const WRONG: Error = Error::Unauthenticated("Invalid admin token", true);
     let token = parts.headers.get("x-admin-token");
     let session = parts.headers.get(header::AUTHORIZATION);
@@ -110,7 +118,9 @@ pub(crate) async fn judge(plane: &Plane, parts: &Parts) -> Result<(), Error> {
 
 /// Whether this is a session of an admin's, signed by us with the one algorithm that we sign with, for this, and for now.
 fn is_session(text: &str, secrets: &InstallationSecrets, now: Timestamp) -> bool {
-    let Some(secret) = &secrets.jwt else { return false };
+    let Some(secret) = secrets.jwt.as_ref().filter(|secret| secret.reveal().len() >= SHORTEST_SECRET) else {
+        return false;
+    };
     let mut rules = Validation::new(Algorithm::HS256);
     rules.set_issuer(&[ISSUER]);
     rules.set_audience(&[AUDIENCE]);
@@ -192,6 +202,8 @@ mod tests {
             assert_eq!(is_session(&session, &secrets(Some(KEY)), now), expected, "{what}");
         }
         assert!(!is_session(&own, &secrets(None), now), "there are none where nothing signs them");
+        let short = signed(Algorithm::HS256, &KEY[..31], &good);
+        assert!(!is_session(&short, &secrets(Some(&KEY[..31])), now), "a short secret signs nothing");
     }
 
     #[test]

@@ -7,9 +7,9 @@ use axum::{
     extract::{FromRef, FromRequest, FromRequestParts, MatchedPath, Request},
 };
 use bytes::Bytes;
-use domain::{SecretHash, TenantId};
+use domain::{SecretHash, TenantId, Timestamp};
 use http::{HeaderMap, header, request::Parts};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use store::{Plane, identities::Claim};
 use zeroize::Zeroize;
@@ -55,29 +55,55 @@ struct Once {
 }
 
 impl<T, P> Command<T, P> {
-    /// The claim to be written together with what the request does: `answer` is what repetitions get; `None` when it holds a secret.
+    /// What nobody sent over the wire: a repetition of it is another one.
     #[must_use]
-    pub fn claim(&self, resource: impl Into<String>, answer: Option<String>, at: domain::Timestamp) -> Option<Claim> {
+    pub const fn unclaimed(input: T) -> Self {
+        Self { input, once: None, caller: PhantomData }
+    }
+
+    /// The claim to be written together with what the request changes: `answer` is what repetitions get.
+    ///
+    /// # Errors
+    /// When the answer cannot be written as JSON.
+    pub fn claim(
+        &self,
+        resource: impl Into<String>,
+        answer: &impl Serialize,
+        at: Timestamp,
+    ) -> Result<Option<Claim>, Error> {
+        let answer = serde_json::to_string(answer).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(self.claimed(resource.into(), Some(answer), at))
+    }
+
+    /// As [`Command::claim`], where something new is made: repetitions are answered with 201 as well.
+    ///
+    /// # Errors
+    /// When the answer cannot be written as JSON.
+    pub fn claim_new(
+        &self,
+        resource: impl Into<String>,
+        answer: &impl Serialize,
+        at: Timestamp,
+    ) -> Result<Option<Claim>, Error> {
+        Ok(self.claim(resource, answer, at)?.map(|claim| Claim { made: true, ..claim }))
+    }
+
+    /// As [`Command::claim`], where the answer holds a secret: it is not kept, and repetitions are told what was made.
+    #[must_use]
+    pub fn claim_secret(&self, resource: impl Into<String>, at: Timestamp) -> Option<Claim> {
+        self.claimed(resource.into(), None, at)
+    }
+
+    fn claimed(&self, resource: String, answer: Option<String>, at: Timestamp) -> Option<Claim> {
         self.once.as_ref().map(|once| Claim {
             tenant: once.realm.clone(),
             key: once.key.clone(),
             request: once.request.clone(),
             answer,
             made: false,
-            resource: resource.into(),
+            resource,
             at,
         })
-    }
-
-    /// As [`Command::claim`], where something new is made: repetitions are answered with 201 as well.
-    #[must_use]
-    pub fn claim_new(
-        &self,
-        resource: impl Into<String>,
-        answer: Option<String>,
-        at: domain::Timestamp,
-    ) -> Option<Claim> {
-        self.claim(resource, answer, at).map(|claim| Claim { made: true, ..claim })
     }
 }
 

@@ -76,10 +76,7 @@ where
         if let Some(member) = parts.extensions.get::<Self>() {
             return Ok(member.clone());
         }
-        if admin::offered(parts) && !parts.headers.contains_key(header::AUTHORIZATION) {
-            admin::judge(&plane, parts).await?;
-            return Err(Error::Forbidden("This operation acts for a person: use that person's API key"));
-        }
+        admin::keep_out(&plane, parts, FOR_A_PERSON).await?;
         let (key, row) = look_up(&plane, parts).await?;
         match row.holder {
             Holder::User(identity) => {
@@ -90,7 +87,7 @@ where
             }
             Holder::Tenant(holder) => {
                 admitted(&plane, &holder.tenant).await?;
-                Err(Error::Forbidden("This operation acts for a person: use that person's API key"))
+                Err(Error::Forbidden(FOR_A_PERSON))
             }
             Holder::Enroll(_) | Holder::Session(_) => Err(INVALID),
         }
@@ -112,6 +109,8 @@ where
         }
     }
 }
+
+const FOR_A_PERSON: &str = "This operation acts for a person: use that person's API key";
 
 pub(crate) const INVALID: Error = Error::Unauthenticated("Invalid API key", true);
 

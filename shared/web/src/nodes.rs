@@ -5,7 +5,7 @@ use domain::{
     credential::Provider,
     gpu::Gpu,
     job::{ModelServe, Spec},
-    lifecycle::{Stage, State},
+    lifecycle::Stage,
     model::Model,
     names::{ImageName, ModelName},
     offer::{self, Found, Place, Wanted},
@@ -15,10 +15,10 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Plane, StoreError, identities::Claim, workloads::Write};
+use store::{Plane, StoreError, workloads::Write};
 use utoipa::ToSchema;
 
-use crate::{Error, Input, Problem};
+use crate::{Command, Error, Input, Nothing, Problem};
 
 /// What serves models where GPUs are bought: vLLM's own image, with its server and everything that it needs.
 const IMAGE: &str = "vllm/vllm-openai:v0.11.0";
@@ -127,17 +127,16 @@ pub fn owner() -> UserName {
     UserName::new(ITSELF)
 }
 
-/// Launches a node for a tenant, on behalf of `by`. The claim of the request, which `claim` makes of the answer, goes with it.
+/// Launches a node for a tenant, on behalf of `by`.
 ///
 /// # Errors
 /// What is wrong with the request, in words that name what is known here; [`Error::Conflict`] when the tenant has as many as it may.
-pub async fn launch(
+pub async fn launch<P>(
     plane: &Plane,
     (tenant, by): (&TenantId, &str),
-    wanted: &Launch,
-    claim: impl Fn(&str, String, Timestamp) -> Option<Claim>,
+    command: &Command<Launch, P>,
 ) -> Result<Node, Error> {
-    let (spec, here) = spec(plane, wanted).await?;
+    let (spec, here) = spec(plane, &command.input).await?;
     let now = plane.ports.clock.now();
     let id = plane.ports.ids.workload(now);
     let submission =
@@ -150,7 +149,7 @@ pub async fn launch(
     let doorbell = launched.doorbell();
     let change = change.sending(plane.ports.ids.message(now), vec![doorbell]);
     let changes = std::iter::once(change).chain(stand_in).collect();
-    let claim = claim(&id.as_node(), stored(&node)?, now);
+    let claim = command.claim_new(id.as_node(), &node, now)?;
     let most_live = Some(plane.settings.policy.nodes_per_tenant);
     match plane.commit(&Write { changes, claim, most_live, ..Write::default() }).await {
         Ok(()) => Ok(node),
@@ -159,11 +158,6 @@ pub async fn launch(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// An answer as it is kept for repetitions.
-fn stored(node: &Node) -> Result<String, Error> {
-    serde_json::to_string(node).map_err(|error| StoreError::Broken(error.to_string()).into())
 }
 
 /// A workload that is known to serve a model.
@@ -360,16 +354,14 @@ pub struct Terminating {
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub async fn terminate(
+pub async fn terminate<P>(
     plane: &Plane,
     (tenant, id): (&TenantId, WorkloadId),
     (by, purge): (&str, bool),
     (word, unknown): (&str, &'static str),
-    claim: impl Fn(&str, String, Timestamp) -> Option<Claim>,
+    command: &Command<Nothing, P>,
 ) -> Result<Terminating, Error> {
     let said = || Terminating { status: "terminating", message: format!("{word} termination initiated") };
-    let answer = serde_json::to_string(&said()).map_err(|error| StoreError::Broken(error.to_string()))?;
-    let (claim, answer) = (&claim, &answer);
     plane
         .decide((tenant, id), |found, now| async move {
             let held = present(found, unknown)?;
@@ -383,11 +375,10 @@ pub async fn terminate(
                 Stage::Waiting | Stage::Launching | Stage::Running | Stage::Ending => held.cancel(by, now),
             };
             let change = decided?;
-            // Whoever waited leaves a gap in the queue; whatever runs is ended by the launcher.
-            let waited = change.workload.state == State::Ended;
-            let message = if waited { held.doorbell() } else { held.reconcile() };
+            let message = change.rouses();
             let change = change.sending(plane.ports.ids.message(now), vec![message]);
-            Ok((Some(Write { claim: claim(&id.as_node(), answer.clone(), now), ..Write::of(change) }), said()))
+            let claim = command.claim(id.as_node(), &said(), now)?;
+            Ok((Some(Write { claim, ..Write::of(change) }), said()))
         })
         .await
 }

@@ -76,10 +76,7 @@ where
 }
 
 async fn let_in(plane: &Plane, parts: &Parts) -> Result<LetIn, Error> {
-    if admin::offered(parts) && !parts.headers.contains_key(http::header::AUTHORIZATION) {
-        admin::judge(plane, parts).await?;
-        return Err(Error::Forbidden("This operation acts for a tenant: use one of its API keys"));
-    }
+    admin::keep_out(plane, parts, "This operation acts for a tenant: use one of its API keys").await?;
     let (tenant, who) = match look_up(plane, parts).await?.1.holder {
         Holder::User(member) => (member.tenant, member.user.to_string()),
         Holder::Tenant(key) => (key.tenant, format!("key-{}", key.id)),

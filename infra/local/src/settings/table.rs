@@ -38,7 +38,7 @@ pub const VARIABLES: &[Variable] = &[
          data folder. It cannot be changed later.",
     ),
     variable("GITHUB_URL", "https://github.com", "Where people's public keys are asked for, as URL/NAME.keys."),
-    variable("JWT_SECRET", "none", "Signs the admin's sessions, on the surfaces that have them."),
+    variable("JWT_SECRET", "none", "Signs the sessions of admins, at least 32 characters; without it there are none."),
     variable("API_KEY_TTL_HOURS", "2", "How long a key lives after a login, 1 to 168 hours."),
     variable("CORS_ORIGINS", "none", "Web pages that may call the API, comma-separated: https://example.com"),
     variable(
