@@ -22,11 +22,10 @@ use web::{
 
 use super::{
     agents::{Agent, Agents, Temper},
-    at_rest,
     harness::{Harness, Violation, broken},
     mutants::{Bug, all_are_caught},
     people,
-    random::{soak, weather},
+    random::{come_to_rest, soak, weather},
     secrets,
     turns::{act_on, turn},
 };
@@ -193,16 +192,7 @@ fn play(h: &mut Harness, seed: u64) -> Law {
         step(h, &mut users, number)?;
         h.hear(&mut users);
     }
-    h.calm();
-    h.rest(420)?;
-    h.pass(180)?;
-    h.hear(&mut users);
-    at_rest::check(h, false)?;
-    if !seed.is_multiple_of(5) {
-        return Ok(());
-    }
-    wind_up(h, &mut users)?;
-    at_rest::check(h, true)
+    come_to_rest(h, &mut users, seed, wind_up)
 }
 
 /// Until everything is over: nodes are told to end, those that idle away may, and so are jobs.

@@ -75,16 +75,26 @@ fn play(h: &mut Harness, seed: u64) -> Result<(), Violation> {
         turn(h, &mut users, number)?;
         h.hear(&mut users);
     }
+    come_to_rest(h, &mut users, seed, wind_up)
+}
+
+/// The end of a schedule: the world is calm and comes to rest; and every fifth schedule is wound up, until everything is over: that doubles
+/// its cost, and time jumps have brought many things to their end before.
+pub(crate) fn come_to_rest(
+    h: &mut Harness,
+    users: &mut [User],
+    seed: u64,
+    wind_up: fn(&mut Harness, &mut [User]) -> Result<(), Violation>,
+) -> Result<(), Violation> {
     h.calm();
     h.rest(420)?;
     h.pass(180)?;
-    h.hear(&mut users);
+    h.hear(users);
     at_rest::check(h, false)?;
-    // Every fifth schedule goes on until every job is over: it doubles the cost, and time jumps have brought many to their end before.
     if !seed.is_multiple_of(5) {
         return Ok(());
     }
-    wind_up(h, &mut users)?;
+    wind_up(h, users)?;
     at_rest::check(h, true)
 }
 

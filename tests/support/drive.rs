@@ -7,7 +7,7 @@ use cloud::{
     sim::World,
 };
 use domain::{
-    KeyId, PoolId, Secret, TenantId, UserName, WorkloadId,
+    PoolId, Secret, TenantId, UserName, WorkloadId,
     api_key::{KeyKind, mint, shown_prefix},
     identity::Member,
     message::{Message, QueueName},
@@ -305,7 +305,7 @@ impl Bench {
     #[track_caller]
     pub(crate) fn a_tenant_key(&self, tenant: &str) -> (String, String) {
         let (now, ids) = (self.world.now(), &self.plane.ports.ids);
-        let (key, id) = (mint(KeyKind::Tenant, &ids.random()), KeyId::new(now, &ids.random()));
+        let (key, id) = (mint(KeyKind::Tenant, &ids.random()), ids.key(now));
         let known = TenantKeyRow {
             id,
             tenant: TenantId::new(tenant),

@@ -2,7 +2,6 @@
 
 use axum::{Json, extract::State};
 use domain::{
-    KeyId, TenantId,
     names::{Email, TenantName},
     tenant::{self, Tier},
 };
@@ -46,7 +45,7 @@ pub(crate) async fn create_tenant(
 ) -> Result<(StatusCode, Json<Tenant>), Error> {
     let now = plane.ports.clock.now();
     let NewTenant { name, email, tier } = command.input.clone();
-    let id = TenantId::new(KeyId::new(now, &plane.ports.ids.random()).to_string());
+    let id = plane.ports.ids.tenant(now);
     let made = tenant::Tenant::create(id, name, email, tier, now);
     let answer = Tenant::from(made.clone());
     let claim = command.claim_new(format!("tenant {}", made.id), &answer, now)?;

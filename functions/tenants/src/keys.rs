@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use domain::{
-    KeyId, Secret, TenantId, Timestamp,
+    Secret, TenantId, Timestamp,
     api_key::{KeyKind, mint, shown_prefix},
     names::Label,
     policy,
@@ -60,7 +60,7 @@ pub(crate) async fn create<T, P>(
     }
     let key = mint(KeyKind::Tenant, &plane.ports.ids.random());
     let known = TenantKeyRow {
-        id: KeyId::new(now, &plane.ports.ids.random()),
+        id: plane.ports.ids.key(now),
         tenant: tenant.clone(),
         name: name.clone(),
         prefix: shown_prefix(KeyKind::Tenant, &key),

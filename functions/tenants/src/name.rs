@@ -17,8 +17,7 @@ impl FromStr for TenantRef {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        // The same spelling as every other id's.
-        text.parse::<KeyId>().map(|_well_formed| Self(TenantId::new(text)))
+        Some(TenantId::new(text)).filter(TenantId::is_kept).map(Self).ok_or(NotAnId)
     }
 }
 

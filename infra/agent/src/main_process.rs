@@ -14,7 +14,8 @@ use domain::{
 };
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader},
-    process::Command,
+    process::{Child, Command},
+    sync::mpsc,
     task::JoinSet,
 };
 
@@ -87,6 +88,36 @@ pub(crate) async fn capture(
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(%error, "the main process's output");
+                return;
+            }
+        }
+    }
+}
+
+/// Everything that a process says, on both of its outputs, line by line; `what` that is, for the log.
+pub(crate) fn said_by(child: &mut Child, what: &'static str) -> mpsc::Receiver<String> {
+    let (tell, lines) = mpsc::channel(64);
+    if let Some(stdout) = child.stdout.take() {
+        tokio::spawn(forward(stdout, tell.clone(), what));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(forward(stderr, tell, what));
+    }
+    lines
+}
+
+async fn forward(output: impl AsyncRead + Unpin, tell: mpsc::Sender<String>, what: &'static str) {
+    let mut lines = Lines::new(BufReader::new(output));
+    loop {
+        match lines.next().await {
+            Ok(Some(line)) => {
+                if tell.send(line).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, what, "output.unreadable");
                 return;
             }
         }

@@ -1,6 +1,6 @@
 //! Randomness: the only file that asks the operating system for it.
 
-use domain::{CredentialId, DiskId, MessageId, OperationId, Timestamp, WorkloadId};
+use domain::{CredentialId, DiskId, KeyId, MessageId, OperationId, TenantId, Timestamp, WorkloadId};
 
 /// Where identifiers and secrets come from.
 pub trait Ids: Send + Sync {
@@ -10,6 +10,16 @@ pub trait Ids: Send + Sync {
     /// A fresh workload id, made at `at`.
     fn workload(&self, at: Timestamp) -> WorkloadId {
         WorkloadId::new(at, &self.random())
+    }
+
+    /// A fresh tenant id, made at `at`.
+    fn tenant(&self, at: Timestamp) -> TenantId {
+        TenantId::fresh(at, &self.random())
+    }
+
+    /// A fresh id of a tenant's key, made at `at`.
+    fn key(&self, at: Timestamp) -> KeyId {
+        KeyId::new(at, &self.random())
     }
 
     /// A fresh disk id, made at `at`.

@@ -151,6 +151,21 @@ text_ids! {
     SnapshotId
 }
 
+impl TenantId {
+    /// The id of a tenant that an admin makes at this instant: a UUID, by which it is known as one that has a row.
+    #[must_use]
+    pub fn fresh(at: Timestamp, random: &[u8; 32]) -> Self {
+        Self(uuid_v7(at, random).hyphenated().to_string())
+    }
+
+    /// Whether it is one that an admin made, which has a row. Others are named by the installation's login table: their people are the
+    /// installation's own team, and have everything.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.0.parse::<KeyId>().is_ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +188,15 @@ mod tests {
         {
             assert!(WorkloadId::from_node(other).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn tenants_that_are_kept() {
+        for (id, expected) in
+            [("550e8400-e29b-41d4-a716-446655440000", true), ("default", false), ("platform", false), ("", false)]
+        {
+            assert_eq!(TenantId::new(id).is_kept(), expected, "{id}");
+        }
+        assert!(TenantId::fresh(Timestamp::from_millis(1_000), &[7; 32]).is_kept());
     }
 }

@@ -26,7 +26,6 @@ pub mod ssh;
 pub mod tenant;
 pub mod time;
 pub mod timeline;
-pub mod usage;
 pub mod workload;
 
 pub use credential::{Credential, CredentialId};

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    KeyId, TenantId, Timestamp,
+    TenantId, Timestamp,
     names::{Email, TenantName},
 };
 
@@ -121,13 +121,6 @@ pub enum TenantRefusal {
     Busy(u64),
 }
 
-/// Whether a tenant is one that admins make, which has a row: its id is a UUID. Others are named by the installation's login table: their people
-/// are the installation's own team, and have everything.
-#[must_use]
-pub fn is_kept(id: &TenantId) -> bool {
-    id.as_str().parse::<KeyId>().is_ok()
-}
-
 impl Tenant {
     /// A tenant that was just asked for.
     #[must_use]
@@ -208,15 +201,6 @@ mod tests {
     fn tiers_are_in_order() {
         assert!(Tier::ALL.is_sorted() && Tier::default() == Tier::Free);
         assert_eq!(Tier::ALL.map(Tier::name), ["free", "starter", "pro", "enterprise"]);
-    }
-
-    #[test]
-    fn who_is_kept() {
-        for (id, expected) in
-            [("550e8400-e29b-41d4-a716-446655440000", true), ("default", false), (PLATFORM, false), ("", false)]
-        {
-            assert_eq!(is_kept(&TenantId::new(id)), expected, "{id}");
-        }
     }
 
     #[test]

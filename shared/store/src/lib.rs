@@ -28,6 +28,7 @@ pub mod streams;
 pub mod tables;
 pub mod tenants;
 mod transaction;
+mod tries;
 pub mod workloads;
 
 use std::sync::Arc;

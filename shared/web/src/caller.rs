@@ -6,7 +6,7 @@ use axum::{
 };
 use domain::{
     SecretHash, TenantId, api_key, identity,
-    tenant::{self, TenantStatus, Tier},
+    tenant::{TenantStatus, Tier},
 };
 use http::header;
 use store::{
@@ -117,7 +117,7 @@ pub(crate) const INVALID: Error = Error::Unauthenticated("Invalid API key", true
 /// What a tenant pays for, if its keys open anything now.
 pub(crate) async fn admitted(plane: &Plane, tenant: &TenantId) -> Result<Tier, Error> {
     tracing::Span::current().record("tenant", tenant.as_str());
-    if !tenant::is_kept(tenant) {
+    if !tenant.is_kept() {
         return Ok(Tier::Enterprise);
     }
     let row = plane.store.tenant(tenant).await?.ok_or(INVALID)?;

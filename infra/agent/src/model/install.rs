@@ -8,15 +8,11 @@ use std::{
 };
 
 use domain::agent::ModelServer;
-use tokio::{
-    io::{AsyncRead, BufReader},
-    process::Command,
-    sync::mpsc,
-};
+use tokio::process::Command;
 
 use crate::{
     link::{FromInner, Model, ModelNews},
-    main_process::Lines,
+    main_process::said_by,
     node::Node,
     orphans,
 };
@@ -142,14 +138,7 @@ impl Installing<'_> {
     async fn ran(&self, mut command: Command, mut step: impl FnMut(&str) -> Option<Step>) -> Result<(), String> {
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         orphans::awaited(child.id());
-        let (tell, mut lines) = mpsc::channel(64);
-        if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(read(stdout, tell.clone()));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(read(stderr, tell.clone()));
-        }
-        drop(tell);
+        let mut lines = said_by(&mut child, "an installation's output");
         let mut last = String::new();
         let heard = async {
             while let Some(line) = lines.recv().await {
@@ -170,24 +159,6 @@ impl Installing<'_> {
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_late) => Err(format!("it took longer than {} minutes", STEP_WITHIN.as_secs() / 60)),
-        }
-    }
-}
-
-async fn read(output: impl AsyncRead + Unpin, tell: mpsc::Sender<String>) {
-    let mut lines = Lines::new(BufReader::new(output));
-    loop {
-        match lines.next().await {
-            Ok(Some(line)) => {
-                if tell.send(line).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "an installation's output");
-                return;
-            }
         }
     }
 }

@@ -2,14 +2,10 @@
 
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 
-use tokio::{
-    io::{AsyncRead, BufReader},
-    process::Command,
-    sync::mpsc,
-};
+use tokio::process::Command;
 
 use super::{Making, engine::Engine};
-use crate::{AgentError, logs::cut, main_process::Lines, orphans};
+use crate::{AgentError, logs::cut, main_process::said_by, orphans};
 
 /// How long a pull may take, how often it is tried, and the pause between.
 const PULLED_WITHIN: Duration = Duration::from_secs(60 * 60);
@@ -62,14 +58,7 @@ async fn once(engine: Engine, making: &Making<'_>) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     orphans::awaited(child.id());
-    let (tell, mut lines) = mpsc::channel(64);
-    if let Some(stdout) = child.stdout.take() {
-        tokio::spawn(read(stdout, tell.clone()));
-    }
-    if let Some(stderr) = child.stderr.take() {
-        tokio::spawn(read(stderr, tell.clone()));
-    }
-    drop(tell);
+    let mut lines = said_by(&mut child, "the container engine's output");
     let mut pulling = Pulling::default();
     let mut told_at = making.clock.now();
     while let Some(line) = lines.recv().await {
@@ -83,24 +72,6 @@ async fn once(engine: Engine, making: &Making<'_>) -> Result<(), String> {
     }
     let status = child.wait().await.map_err(|error| error.to_string())?;
     if status.success() { Ok(()) } else { Err(pulling.failure(&status.to_string())) }
-}
-
-async fn read(output: impl AsyncRead + Unpin, tell: mpsc::Sender<String>) {
-    let mut lines = Lines::new(BufReader::new(output));
-    loop {
-        match lines.next().await {
-            Ok(Some(line)) => {
-                if tell.send(line).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "the container engine's output");
-                return;
-            }
-        }
-    }
 }
 
 /// What an engine has said about a pull.
