@@ -122,12 +122,14 @@ fn an_admin_token_is_long_and_is_not_shown() {
     refused(&[("ADMIN_API_TOKEN", &"a b ".repeat(20))], &["ADMIN_API_TOKEN"]);
     assert!(!read(&[("ADMIN_API_TOKEN", "hunter2")]).unwrap_err().to_string().contains("hunter2"));
     refused(&[("SKYPILOT_CREDENTIAL_ENCRYPTION_KEY", "short")], &["SKYPILOT_CREDENTIAL_ENCRYPTION_KEY", "32"]);
-    let set = [("ADMIN_API_TOKEN", TOKEN), ("JWT_SECRET", "hunter2"), ("SKYPILOT_CREDENTIAL_ENCRYPTION_KEY", TOKEN)];
+    refused(&[("JWT_SECRET", "hunter2")], &["JWT_SECRET", "32"]);
+    let signs = "n".repeat(32);
+    let set = [("ADMIN_API_TOKEN", TOKEN), ("JWT_SECRET", &signs), ("SKYPILOT_CREDENTIAL_ENCRYPTION_KEY", TOKEN)];
     let settings = read(&set).unwrap();
     assert_eq!(settings.admin_token.as_ref().unwrap().reveal(), TOKEN);
     assert_eq!(settings.vault_key.as_ref().unwrap().reveal(), TOKEN);
     let shown = format!("{settings:?}");
-    assert!(!shown.contains(TOKEN) && !shown.contains("hunter2"));
+    assert!(!shown.contains(TOKEN) && !shown.contains(&signs));
 }
 
 #[test]

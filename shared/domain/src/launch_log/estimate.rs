@@ -98,6 +98,6 @@ impl Usual {
 
 /// Which launches take alike: those of one pool and of one kind of workload.
 #[must_use]
-pub const fn kind(_: &Workload) -> &'static str {
-    "job"
+pub const fn kind(workload: &Workload) -> &'static str {
+    if workload.spec.serve.is_some() { "node" } else { "job" }
 }
