@@ -16,7 +16,7 @@ use futures::executor::block_on;
 use store::identities::{AgentKey, Holder};
 
 use crate::support::{
-    ADMIN,
+    ADMIN, SERVICE,
     drive::Bench,
     operations::{Caller, Operation, SAMPLE_TENANT, Scene, Things, operations, samples},
     wire::Ask,
@@ -25,7 +25,7 @@ use crate::support::{
 const MATRIX: &str = include_str!("matrix.txt");
 
 /// Every kind of caller, in the order of the table's columns.
-const CALLERS: [&str; 22] = [
+const CALLERS: [&str; 23] = [
     "none",
     "garbage",
     "checksum",
@@ -39,6 +39,7 @@ const CALLERS: [&str; 22] = [
     "owner",
     "admin",
     "no-admin",
+    "service",
     "tenant",
     "its-user",
     "free",
@@ -84,6 +85,7 @@ fn as_caller(scene: &Scene, caller: &str, ask: Ask) -> Ask {
         "admin" => return ask.with("x-admin-token", ADMIN),
         "no-admin" => return ask.with("x-admin-token", "an admin token that is long enough for nobody"),
         "garbage" => "garbage".to_owned(),
+        "service" => SERVICE.to_owned(),
         "checksum" => {
             let last = if scene.key.ends_with('0') { '1' } else { '0' };
             format!("{}{last}", &scene.key[..scene.key.len() - 1])
@@ -134,8 +136,8 @@ fn as_caller(scene: &Scene, caller: &str, ask: Ask) -> Ask {
 fn answered(scene: &mut Scene, operation: &Operation, caller: &str) -> u16 {
     let ask = as_caller(scene, caller, scene.bare(operation));
     let status = scene.bench.send(ask).status;
-    // Wrong tries of an admin's token are counted.
-    let made = ["free", "suspended"].contains(&caller) || operation.caller == Caller::Admin;
+    // Wrong tries of an admin's token, and of the service token, are counted.
+    let made = ["free", "suspended"].contains(&caller) || [Caller::Admin, Caller::Service].contains(&operation.caller);
     if (status < 400 && operation.method != http::Method::GET) || caller == "token-end" || made {
         *scene = Scene::new();
     }

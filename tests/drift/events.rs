@@ -17,6 +17,7 @@ use crate::support::{
 const USER_KEY: &str = "swk_PUT_YOUR_KEY_HERE";
 const TENANT_KEY: &str = "clsk_live_PUT_THE_TENANTS_KEY_HERE";
 const ADMIN_TOKEN: &str = "PUT_THE_ADMIN_TOKEN_HERE";
+const SERVICE_TOKEN: &str = "PUT_THE_SERVICE_TOKEN_HERE";
 const AGENT_KEY: &str = "sws_PUT_THE_AGENTS_SESSION_HERE";
 const AGENT_TOKEN: &str = "swe_PUT_THE_AGENTS_ONE_TIME_TOKEN_HERE";
 /// The moment of every event.
@@ -35,6 +36,7 @@ fn proxy(operation: &Operation) -> Value {
         Caller::User => drop(headers.insert("Authorization", format!("Bearer {USER_KEY}"))),
         Caller::Tenant => drop(headers.insert("Authorization", format!("Bearer {TENANT_KEY}"))),
         Caller::Admin => drop(headers.insert("X-Admin-Token", ADMIN_TOKEN.to_owned())),
+        Caller::Service => drop(headers.insert("Authorization", format!("Bearer {SERVICE_TOKEN}"))),
         Caller::Agent => {
             let key = if operation.enrolls() { AGENT_TOKEN } else { AGENT_KEY };
             headers.insert("Authorization", format!("Bearer {key}"));
@@ -182,7 +184,7 @@ fn unpacked(scene: &Scene, operation: &Operation, event: &Value) -> Ask {
     let mut ask = Ask::new(event["httpMethod"].as_str().unwrap().parse().unwrap(), real(&path));
     for (name, value) in event["headers"].as_object().unwrap() {
         let key = scene.key_for(operation).unwrap_or_default();
-        let stands = [USER_KEY, TENANT_KEY, ADMIN_TOKEN, AGENT_KEY, AGENT_TOKEN];
+        let stands = [USER_KEY, TENANT_KEY, ADMIN_TOKEN, SERVICE_TOKEN, AGENT_KEY, AGENT_TOKEN];
         let value = stands.into_iter().fold(value.as_str().unwrap().to_owned(), |value, it| value.replace(it, key));
         ask = ask.with(&name.to_lowercase(), &value);
     }

@@ -20,6 +20,7 @@ fn endpoints() -> String {
             Caller::User => "user",
             Caller::Tenant => "tenant",
             Caller::Admin => "admin",
+            Caller::Service => "service",
             Caller::Agent => "agent",
         };
         table.push_str(&format!("| `{} {}` | {summary} | {key} |\n", operation.method, operation.path));

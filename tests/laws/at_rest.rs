@@ -1,6 +1,6 @@
 //! The laws about a whole history, checked when nothing moves any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     Workload, WorkloadId,
@@ -34,10 +34,30 @@ pub(crate) fn check(h: &mut Harness, over: bool) -> Law {
         nothing_fails_by_itself(h, row)?;
     }
     i8_submits(h)?;
+    i9_charged(h)?;
     i23_dead_letters(h)?;
     i24_flights(h)?;
     disks::rest::check(h)?;
     nobody_waits_for_nothing(h)
+}
+
+/// I9: what a workload used is written down once when it has ended, and not before.
+fn i9_charged(h: &Harness) -> Law {
+    let tenants = h.rows.workloads.values().map(|row| row.tenant.clone()).collect::<BTreeSet<_>>();
+    let used = |tenant| block_on(h.truth.used(tenant, domain::Timestamp::default())).expect("the tables are read");
+    let mut charged = BTreeMap::<WorkloadId, Vec<u64>>::new();
+    for held in tenants.iter().flat_map(used) {
+        charged.entry(held.workload).or_default().push(held.lines().map(|line| line.used.gpu_seconds).sum());
+    }
+    for row in h.rows.workloads.values() {
+        let ran = row.state == State::Ended && row.usage.started_at.is_some();
+        let expected = if ran { vec![row.usage.gpu_seconds] } else { Vec::new() };
+        let found = charged.remove(&row.id).unwrap_or_default();
+        if found != expected {
+            return broken("I9", format!("{} is charged {found:?} GPU-seconds instead of {expected:?}", row.id));
+        }
+    }
+    Ok(())
 }
 
 /// I8: a submit that was refused is not there, and none is there twice; that one which was acknowledged is, is checked at its answer.

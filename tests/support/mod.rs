@@ -21,9 +21,18 @@ use web::serve::{Front, Hosts};
 /// The admin's token in every test.
 pub(crate) const ADMIN: &str = "an admin token that is long enough for anybody";
 
+/// The service token in every test.
+pub(crate) const SERVICE: &str = "a service token that is long enough for anybody";
+
 /// What tests run with: two nodes with eight H100s, one with four A10Gs.
 pub(crate) fn settings() -> Settings {
-    let pool = |gpu: Gpu, max_per_node| Pool { id: PoolId::new(format!("local/{gpu}")), gpu, max_per_node, nodes: 0 };
+    let pool = |gpu: Gpu, max_per_node| Pool {
+        id: PoolId::new(format!("local/{gpu}")),
+        gpu,
+        max_per_node,
+        nodes: 0,
+        gpu_hour_usd: None,
+    };
     Settings {
         version: VERSION,
         policy: Policy::default(),
@@ -43,7 +52,13 @@ pub(crate) fn rule(role: &str, tenant: &str, sessions_are_people: bool) -> Login
 /// The installation's secrets, with this login table.
 pub(crate) fn secrets(login: Vec<LoginRule>) -> Arc<dyn Secrets> {
     let (admin_token, login) = (SecretHash::of(ADMIN.as_bytes()), LoginTable(login));
-    Arc::new(FixedSecrets(Arc::new(InstallationSecrets { admin_token, login, origin: None, jwt: None })))
+    Arc::new(FixedSecrets(Arc::new(InstallationSecrets {
+        admin_token,
+        login,
+        origin: None,
+        jwt: None,
+        service_token: Some(SecretHash::of(SERVICE.as_bytes())),
+    })))
 }
 
 /// A plane over `world`, whose store is in memory and a fault point of `world`, and the store's database.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use store::credentials::sealed_with;
 
 use super::{
-    ADMIN,
+    ADMIN, SERVICE,
     drive::{A10G, Agent, Bench, TENANT, small},
     wire::Ask,
 };
@@ -40,6 +40,9 @@ const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
 const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
 const SAMPLE_INSTANCE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d15";
 
+/// The name of the node's cluster in every example.
+const SAMPLE_CLUSTER: &str = "cl-3e1a5b7c9d14";
+
 /// What stands in paths and in queries that must be there, by the parameters' names.
 pub(crate) type Things = BTreeMap<String, String>;
 
@@ -56,6 +59,7 @@ fn things(job: &str, disk: &str, operation: &str, [key, credential]: [&str; 2]) 
         ("model_name", SAMPLE_MODEL),
         ("node_id", SAMPLE_NODE),
         ("instance_id", SAMPLE_INSTANCE),
+        ("cluster_name", SAMPLE_CLUSTER),
     ]
     .map(|(name, thing)| (name.to_owned(), thing.to_owned()))
     .into()
@@ -73,6 +77,7 @@ pub(crate) enum Caller {
     User,
     Tenant,
     Admin,
+    Service,
     Agent,
 }
 
@@ -158,6 +163,7 @@ fn operation(document: &Value, path: &str, method: &str, described: Value) -> Op
         ("user_key", Caller::User),
         ("tenant_key", Caller::Tenant),
         ("admin_token", Caller::Admin),
+        ("service_token", Caller::Service),
         ("agent", Caller::Agent),
     ];
     let callers = kinds.into_iter().filter(|(scheme, _)| needs(scheme)).map(|(_, caller)| caller).collect::<Vec<_>>();
@@ -340,7 +346,9 @@ impl Scene {
         let kept = [key_id.as_str(), &a_credential(&bench, SAMPLE_TENANT)];
         let mut own = things(&job, "my-disk", &a_disk(&bench, "my-disk"), kept);
         let (node, instance) = nodes(&bench, &tenant_key);
-        own.extend([("node_id".to_owned(), node), ("instance_id".to_owned(), instance)]);
+        let cluster = format!("cl-{}", &node[node.len() - 12..]);
+        let made = [("node_id", node), ("instance_id", instance), ("cluster_name", cluster)];
+        own.extend(made.map(|(name, thing)| (name.to_owned(), thing)));
         Self { bench, key, own, agent, token, tenant_key }
     }
 
@@ -351,6 +359,7 @@ impl Scene {
             Caller::User => Some(&self.key),
             Caller::Tenant => Some(&self.tenant_key),
             Caller::Admin => Some(ADMIN),
+            Caller::Service => Some(SERVICE),
             Caller::Agent if operation.enrolls() => Some(&self.token),
             Caller::Agent => Some(&self.agent.session),
         }

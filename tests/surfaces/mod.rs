@@ -12,6 +12,7 @@ mod keys;
 mod login;
 mod nodes;
 mod once;
+mod operators;
 mod output;
 mod poison;
 mod streams;

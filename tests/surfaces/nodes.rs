@@ -13,24 +13,24 @@ use crate::support::{
 
 const LLAMA: &str = "meta-llama/Llama-3.1-8B-Instruct";
 
-fn admin(ask: Ask) -> Ask {
+pub(super) fn admin(ask: Ask) -> Ask {
     ask.with("x-admin-token", ADMIN)
 }
 
-fn llama() -> Value {
+pub(super) fn llama() -> Value {
     json!({
         "name": LLAMA, "family": "llama", "size": "8B", "type": "chat", "context_length": 8192, "vram_required_gb": 16,
         "price_input_per_million": 0.15, "price_output_per_million": 0.60, "huggingface_id": LLAMA
     })
 }
 
-fn with_model() -> Bench {
+pub(super) fn with_model() -> Bench {
     let bench = Bench::new();
     assert_eq!(bench.send(admin(Ask::post("/admin/models").json(&llama()))).status, 201);
     bench
 }
 
-fn wanted() -> Value {
+pub(super) fn wanted() -> Value {
     json!({
         "provider": "aws", "region": "us-west-2", "gpu": "A10G", "gpu_count": 1, "model": LLAMA, "idle_minutes_to_autostop": 30
     })

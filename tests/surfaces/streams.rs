@@ -13,6 +13,7 @@ use tower::ServiceExt;
 use web::launch_log::{History, HistoryQuery};
 
 use crate::support::{
+    ADMIN,
     drive::{A10G, Agent, Bench, Stage, TENANT, report, small},
     wire::Ask,
 };
@@ -128,6 +129,26 @@ fn launch(bench: &Bench, id: &str, mut between: impl FnMut(Option<&Agent>)) -> A
 
 #[test]
 fn t_k19_a_stream_cut_ten_times_is_the_history() {
+    cut_ten_times(|bench, key| {
+        let id = bench.submit(key, &small());
+        (id.clone(), format!("/v1/jobs/{id}/logs/stream"), "Job ready")
+    });
+}
+
+#[test]
+fn t_000_16_24_an_instances_stream_cut_ten_times_is_the_history() {
+    cut_ten_times(|bench, key| {
+        let model = bench.send(Ask::post("/admin/models").json(&super::nodes::llama()).with("x-admin-token", ADMIN));
+        assert_eq!(model.status, 201, "{}", model.text());
+        let made = bench.send(Ask::post("/v1/instances").json(&super::nodes::wanted()).bearer(key)).json();
+        let id = made["id"].as_str().unwrap();
+        let path = format!("/v1/instances/{id}/logs/stream");
+        (id.strip_prefix("node-").unwrap().to_owned(), path, "Instance ready")
+    });
+}
+
+/// What is made, launched and read as `made` says, is read at once by one reader, and by another that is cut off again and again.
+fn cut_ten_times(made: impl Fn(&Bench, &str) -> (String, String, &'static str)) {
     let world = World::new(11);
     let mut bench = Bench::of(&world);
     // The places of readers that are cut off are free when their leases end.
@@ -137,10 +158,10 @@ fn t_k19_a_stream_cut_ten_times_is_the_history() {
     bench.router = crate::support::router(&bench.plane);
     let bench = bench;
     let key = bench.login("jschmidt");
-    let id = bench.submit(&key, &small());
+    let (id, path, ready) = made(&bench, &key);
     let mut executor = Executor::new(&world);
     let begun = world.now();
-    let ask = || Ask::get(path(&id, "?follow=true")).bearer(&key);
+    let ask = || Ask::get(format!("{path}?follow=true")).bearer(&key);
     let whole = Reader::new(&mut executor, &bench, ask(), usize::MAX);
     let mut cut = Reader::new(&mut executor, &bench, ask(), 2);
     let (mut pieces, mut cuts, mut last, mut over) = (Vec::new(), 0, String::new(), false);
@@ -185,8 +206,12 @@ fn t_k19_a_stream_cut_ten_times_is_the_history() {
     assert_eq!(pieces.into_iter().map(known).collect::<Vec<_>>(), whole);
     let messages = whole.iter().map(|(_, _, data)| data["message"].clone()).collect::<Vec<_>>();
     let history = serde_json::to_value(history(&bench, &id, &json!({"tail": 1000})).logs).unwrap();
+    if let Some(path) = path.strip_suffix("/stream").filter(|path| !path.contains("/jobs/")) {
+        let answer = bench.send(Ask::get(format!("{path}?tail=1000")).bearer(&key));
+        assert_eq!(answer.json()["logs"], history, "as JSON");
+    }
     let said = history.as_array().unwrap().iter().map(|logged| logged["message"].clone()).collect::<Vec<_>>();
-    assert_eq!(messages, [said, vec![json!("Job ready")]].concat());
+    assert_eq!(messages, [said, vec![json!(ready)]].concat());
     let percents = whole.iter().filter_map(|(_, _, data)| data["progress"].as_u64()).collect::<Vec<_>>();
     assert!(percents.is_sorted(), "{percents:?}");
 }

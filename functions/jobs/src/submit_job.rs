@@ -170,6 +170,7 @@ impl Submit {
             name: self.name.clone(),
             github_user: self.github_user.clone(),
             priority,
+            gpu_hour: pool.gpu_hour(),
             end_on_exit: self.end_on_exit,
             disk: None,
             serve: None,

@@ -96,6 +96,7 @@ mod tests {
             name: None,
             github_user: None,
             priority: 50,
+            gpu_hour: domain::price::Price::default(),
             end_on_exit: false,
             disk: None,
             serve: None,

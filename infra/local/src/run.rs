@@ -9,8 +9,8 @@ use std::{
 
 use axum::serve::ListenerExt;
 use cloud::{
-    Clock, FixedSecrets, GithubKeys, HttpProviders, Ids, InstallationSecrets, KeyVault, OsIds, Ports, ProviderUrls,
-    Queue, SystemClock,
+    Clock, FixedSecrets, GithubKeys, HttpProviders, Ids, InstallationSecrets, KeyVault, OsIds, Ports, Queue,
+    SystemClock,
 };
 use domain::{PoolId, Secret, policy::Policy};
 use store::{Plane, Pool, Store, embedded::Embedded};
@@ -92,7 +92,7 @@ impl Local {
         let fleet = LocalFleet::open(fleet_settings, Arc::clone(&clock), Arc::clone(&sender))?;
         let volumes = LocalVolumes::open(&data.disks(), Arc::new(fleet.clone()))?;
         let way = volumes.way();
-        let providers = HttpProviders::new(ProviderUrls::default(), Arc::clone(&clock))?;
+        let providers = HttpProviders::new(settings.providers.clone(), Arc::clone(&clock))?;
         let ports = Ports {
             clock,
             ids,
@@ -178,6 +178,9 @@ impl Local {
         tracing::info!("  data           {}", self.data.root().display());
         tracing::info!("  nodes          {nodes} ({kind})");
         tracing::info!("  disks          {}", self.way.words());
+        if let Some(warning) = settings.sky.warning() {
+            tracing::warn!("{warning}");
+        }
         if settings.is_wide() {
             tracing::info!("  open to        {}", settings.hosts.join(", "));
             tracing::warn!(
@@ -192,7 +195,7 @@ impl Local {
 fn offered(settings: &Settings, nodes: &[NodeSpec], admin_token: &Secret) -> store::Settings {
     let mut pools = BTreeMap::<PoolId, Pool>::new();
     for node in nodes {
-        let offered = Pool { id: node.pool.clone(), gpu: node.gpu, max_per_node: 0, nodes: 0 };
+        let offered = Pool { id: node.pool.clone(), gpu: node.gpu, max_per_node: 0, nodes: 0, gpu_hour_usd: None };
         let pool = pools.entry(node.pool.clone()).or_insert(offered);
         pool.max_per_node = pool.max_per_node.max(node.count());
     }
@@ -206,6 +209,7 @@ fn offered(settings: &Settings, nodes: &[NodeSpec], admin_token: &Secret) -> sto
             login: settings.login.clone(),
             origin: None,
             jwt: settings.jwt_secret.clone(),
+            service_token: settings.sky.service_token.as_ref().map(Secret::hash),
         }))),
         sync_ms: SYNC_MS,
     }
@@ -270,6 +274,8 @@ pub fn surfaces() -> Vec<Surface> {
         cluster::surface(),
         tenants::surface(),
         models::surface(),
+        usage::surface(),
+        clusters::surface(),
         ::nodes::surface(),
         instances::surface(),
         agent_api::surface(),

@@ -2,6 +2,7 @@
 
 mod models;
 mod nodes;
+mod sky;
 mod table;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
     str::FromStr,
 };
 
+use cloud::providers::ProviderUrls;
 use domain::{
     Secret, TenantId,
     agent::ModelServer,
@@ -21,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use nodes::pool_of;
 pub use nodes::{NoGpus, NodeSpec, Nodes};
+pub use sky::Sky;
 pub use table::{VARIABLES, Variable, help};
 
 /// The account that the local identity service vouches for.
@@ -50,6 +53,10 @@ pub struct Settings {
     pub github_url: String,
     /// `JWT_SECRET`: what signs the sessions of admins; without it there are none.
     pub jwt_secret: Option<Secret>,
+    /// What the provisioner is told: `SKYPILOT_...`.
+    pub sky: Sky,
+    /// `PROVIDER_URL_AWS`, `PROVIDER_URL_AZURE` and `PROVIDER_URL_GCP`: where clouds are asked about tenants' keys.
+    pub providers: ProviderUrls,
     /// `LOG_LEVEL`: what is logged, as `tracing_subscriber::EnvFilter` reads it.
     pub log_level: String,
     /// `LOG_FORMAT`: how it is logged.
@@ -159,6 +166,8 @@ impl Settings {
             vault_key: long_secret(VAULT_KEY, from.text(VAULT_KEY))?,
             github_url: from.read("GITHUB_URL", "https://github.com", base_url)?,
             jwt_secret: long_secret("JWT_SECRET", from.text("JWT_SECRET"))?,
+            sky: Sky::read(&from)?,
+            providers: providers(&from)?,
             log_level: from.read("LOG_LEVEL", "info", log_level)?,
             log_format: from.read("LOG_FORMAT", "text", log_format)?,
             cors_origins: from.read("CORS_ORIGINS", "", |text| list(text).map(origin).collect())?,
@@ -253,6 +262,17 @@ fn long_secret(name: &'static str, text: Option<String>) -> Result<Option<Secret
         return Err(BadSetting::other(name, "cannot be used", right));
     }
     Ok(Some(Secret::new(text)))
+}
+
+/// The clouds themselves, or whatever stands in the place of each.
+fn providers<F: Fn(&'static str) -> Option<String>>(from: &Reader<F>) -> Result<ProviderUrls, BadSetting> {
+    let clouds = ProviderUrls::default();
+    let aws = from.text("PROVIDER_URL_AWS").map(|_| from.read("PROVIDER_URL_AWS", "", base_url)).transpose()?;
+    Ok(ProviderUrls {
+        aws,
+        azure: from.read("PROVIDER_URL_AZURE", &clouds.azure, base_url)?,
+        gcp: from.read("PROVIDER_URL_GCP", &clouds.gcp, base_url)?,
+    })
 }
 
 fn base_url(text: &str) -> Result<String, String> {

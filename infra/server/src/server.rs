@@ -56,6 +56,8 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         cluster::surface(),
         tenants::surface(),
         models::surface(),
+        usage::surface(),
+        clusters::surface(),
         nodes::surface(),
         instances::surface(),
         agent_api::surface(),

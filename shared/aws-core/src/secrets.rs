@@ -29,6 +29,8 @@ pub struct ServiceSecret {
     pub admin_token_sha256: SecretHash,
     /// What signs the admin's sessions, where there are any.
     pub jwt_secret: Option<Secret>,
+    /// The SHA-256 of the service token, where operators' tools may look at clusters.
+    pub service_token_sha256: Option<SecretHash>,
     /// Which AWS roles may log in.
     pub login_table: LoginTable,
 }
@@ -148,6 +150,7 @@ impl Secrets for ServiceSecrets {
             login: secret.service.login_table.clone(),
             origin: Some(secret.origin.clone()),
             jwt: secret.service.jwt_secret.clone(),
+            service_token: secret.service.service_token_sha256.clone(),
         }))
     }
 }

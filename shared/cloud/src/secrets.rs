@@ -18,6 +18,8 @@ pub struct InstallationSecrets {
     pub origin: Option<Secret>,
     /// What signs the admin's sessions, on the surfaces that have them.
     pub jwt: Option<Secret>,
+    /// The hash of the service token, with which operators' tools look at clusters; `None` where nobody may.
+    pub service_token: Option<SecretHash>,
 }
 
 /// Where the installation's secrets are kept: Secrets Manager on AWS, the settings of one machine.

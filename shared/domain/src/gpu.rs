@@ -7,8 +7,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::price::Price;
+
 macro_rules! gpus {
-    ($($variant:ident $slug:literal $display:literal $memory:literal)*) => {
+    ($($variant:ident $slug:literal $display:literal $memory:literal $hour:expr;)*) => {
         /// A type of GPU.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[expect(missing_docs, reason = "each variant is named as its maker names it")]
@@ -35,23 +37,31 @@ macro_rules! gpus {
             pub const fn memory_mib(self) -> u32 {
                 match self { $(Self::$variant => $memory),* }
             }
+
+            /// What an hour of one GPU costs where nobody says otherwise, if that is known: EC2's list price on demand in us-east-1 of the
+            /// largest machine with it, divided by its GPUs (November 2025). What an installation really pays is for it to say.
+            #[must_use]
+            pub const fn list_price(self) -> Option<Price> {
+                let micros: Option<u64> = match self { $(Self::$variant => $hour),* };
+                match micros { Some(micros) => Some(Price::from_micros(micros)), None => None }
+            }
         }
     };
 }
 
 gpus! {
-    A100 "a100" "NVIDIA A100-SXM4-40GB" 40_960
-    A100x80 "a100-80gb" "NVIDIA A100-SXM4-80GB" 81_920
-    A10g "a10g" "NVIDIA A10G" 22_888
-    B200 "b200" "NVIDIA B200" 183_359
-    B300 "b300" "NVIDIA B300" 275_040
-    H100 "h100" "NVIDIA H100 80GB HBM3" 81_920
-    H200 "h200" "NVIDIA H200" 144_384
-    L4 "l4" "NVIDIA L4" 22_888
-    L40s "l40s" "NVIDIA L40S" 45_776
-    RtxPro4500 "rtxpro4500" "NVIDIA RTX PRO 4500" 32_768
-    RtxPro6000 "rtxpro6000" "NVIDIA RTX PRO 6000" 98_304
-    T4 "t4" "NVIDIA T4" 16_384
+    A100 "a100" "NVIDIA A100-SXM4-40GB" 40_960 Some(2_744_705);
+    A100x80 "a100-80gb" "NVIDIA A100-SXM4-80GB" 81_920 Some(3_430_881);
+    A10g "a10g" "NVIDIA A10G" 22_888 Some(2_036_000);
+    B200 "b200" "NVIDIA B200" 183_359 Some(14_241_600);
+    B300 "b300" "NVIDIA B300" 275_040 Some(17_802_000);
+    H100 "h100" "NVIDIA H100 80GB HBM3" 81_920 Some(6_880_000);
+    H200 "h200" "NVIDIA H200" 144_384 Some(7_912_000);
+    L4 "l4" "NVIDIA L4" 22_888 Some(1_668_800);
+    L40s "l40s" "NVIDIA L40S" 45_776 Some(3_766_398);
+    RtxPro4500 "rtxpro4500" "NVIDIA RTX PRO 4500" 32_768 None;
+    RtxPro6000 "rtxpro6000" "NVIDIA RTX PRO 6000" 98_304 None;
+    T4 "t4" "NVIDIA T4" 16_384 Some(978_000);
 }
 
 impl Gpu {

@@ -10,6 +10,7 @@ use crate::{
     gpu::Gpu,
     names::{DiskName, EnvName, GithubName, ImageName, JobName, ModelName, RegionName},
     policy,
+    price::Price,
     ssh::PublicKey,
 };
 
@@ -34,6 +35,9 @@ pub struct Spec {
     pub github_user: Option<GithubName>,
     /// Higher goes first.
     pub priority: u8,
+    /// What an hour of one of its GPUs costs, as it was when it was asked for: what is changed later is for others.
+    #[serde(default)]
+    pub gpu_hour: Price,
     /// End when the main process ends, rather than when the time is over.
     pub end_on_exit: bool,
     /// The disk that it needs. A named disk is never replaced by something that goes with the machine (invariant I15).
@@ -57,6 +61,9 @@ pub struct ModelServe {
     pub provider: Provider,
     /// The region that was asked for, likewise.
     pub region: RegionName,
+    /// Who of the tenant asked for it: a person's name, or `key-` and a key's id.
+    #[serde(default)]
+    pub asked_by: String,
     /// Capacity that may be taken back at any time was asked for, and no other.
     #[serde(default)]
     pub use_spot: bool,

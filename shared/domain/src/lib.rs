@@ -20,12 +20,14 @@ pub mod names;
 pub mod offer;
 pub mod placement;
 pub mod policy;
+pub mod price;
 pub mod refusal;
 pub mod secret;
 pub mod ssh;
 pub mod tenant;
 pub mod time;
 pub mod timeline;
+pub mod usage;
 pub mod workload;
 
 pub use credential::{Credential, CredentialId};

@@ -6,6 +6,7 @@ use crate::{
     Timestamp,
     gpu::Gpu,
     names::{ModelName, ModelWord},
+    price::Price,
 };
 
 /// What a model is for, and so which of the OpenAI operations it answers.
@@ -32,41 +33,6 @@ impl ModelKind {
             Self::Completion => "completion",
             Self::Embedding => "embedding",
         }
-    }
-}
-
-/// A price in dollars, kept as whole millionths of a dollar, so that sums are exact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Price(u64);
-
-impl Price {
-    /// The highest that is believed: a million dollars.
-    const HIGHEST: f64 = 1_000_000.0;
-
-    /// Reads a number of dollars with at most six decimals, from 0 to a million; `None` for any other.
-    #[must_use]
-    pub fn from_dollars(dollars: f64) -> Option<Self> {
-        if !(0.0..=Self::HIGHEST).contains(&dollars) {
-            return None;
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
-        let read = Self((dollars * 1e6).round() as u64);
-        // A decimal of at most six places is read back as the very same number; -0.0 is zero.
-        (read.dollars().to_bits() == (dollars + 0.0).to_bits()).then_some(read)
-    }
-
-    /// As a number of dollars, for the wire alone.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "at most 10^12, which a double holds exactly")]
-    pub fn dollars(self) -> f64 {
-        self.0 as f64 / 1e6
-    }
-
-    /// In millionths of a dollar.
-    #[must_use]
-    pub const fn micros(self) -> u64 {
-        self.0
     }
 }
 
@@ -245,30 +211,6 @@ mod tests {
             price_output_per_million: 0.60,
             huggingface_id: name,
         }
-    }
-
-    #[test]
-    fn prices_are_exact() {
-        for (dollars, micros) in [
-            (0.15, Some(150_000)),
-            (0.6, Some(600_000)),
-            (0.0, Some(0)),
-            (-0.0, Some(0)),
-            (0.000_001, Some(1)),
-            (0.123_456, Some(123_456)),
-            (999_999.999_999, Some(999_999_999_999)),
-            (1_000_000.0, Some(1_000_000_000_000)),
-            (0.000_000_1, None),
-            (0.1 + 0.2, None),
-            (1_000_000.000_1, None),
-            (-0.15, None),
-            (f64::NAN, None),
-            (f64::INFINITY, None),
-        ] {
-            assert_eq!(Price::from_dollars(dollars).map(Price::micros), micros, "{dollars}");
-        }
-        let json = serde_json::to_string(&Price::from_dollars(0.15).unwrap().dollars()).unwrap();
-        assert_eq!(json, "0.15");
     }
 
     #[test]

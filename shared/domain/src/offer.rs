@@ -5,6 +5,7 @@ use crate::{
     credential::Provider,
     gpu::{Gpu, INSTANCE_TYPES, InstanceType},
     names::RegionName,
+    price::Price,
 };
 
 /// Where the machines of a pool are.
@@ -25,6 +26,8 @@ pub struct Offer {
     pub gpu: Gpu,
     /// The most GPUs that one workload can have there.
     pub max_per_node: u32,
+    /// What an hour of one GPU costs.
+    pub gpu_hour: Price,
     /// Where it is.
     pub place: Place,
 }
@@ -154,7 +157,7 @@ mod tests {
     use super::*;
 
     fn offer(pool: &str, gpu: Gpu, max_per_node: u32, place: Place) -> Offer {
-        Offer { pool: PoolId::new(pool), gpu, max_per_node, place }
+        Offer { pool: PoolId::new(pool), gpu, max_per_node, gpu_hour: Price::default(), place }
     }
 
     fn check(offers: &[Offer], (provider, region, gpu, gpu_count): (&str, &str, &str, u32), expected: &str) {

@@ -151,6 +151,11 @@ pub const LAST_REQUESTS: Duration = Duration::from_secs(60);
 /// How many keys a tenant may have that have not been taken back.
 pub const KEYS_PER_TENANT: usize = 100;
 
+/// How long a report of usage may be, in days, and how far back it may reach: a year, and the month after it.
+pub const USAGE_DAYS: i64 = 397;
+/// How long it is kept what an ended workload used: a day longer than a report reaches back.
+pub const USAGE_TTL: Duration = Duration::from_secs(398 * 24 * 3600);
+
 /// How long ended workloads, their timelines and logs are kept.
 pub const HISTORY_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 

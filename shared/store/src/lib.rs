@@ -10,6 +10,7 @@
 //! - a transaction carries a write id, so that a repetition after a lost answer finds its own work and says so.
 
 pub mod capacity;
+mod clusters;
 pub mod credentials;
 pub mod disks;
 #[cfg(feature = "embedded")]
@@ -29,6 +30,7 @@ pub mod tables;
 pub mod tenants;
 mod transaction;
 mod tries;
+mod usage;
 pub mod workloads;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use domain::{
     names::{DiskName, RegionName},
     offer::{Offer, Place},
     policy::Policy,
+    price::{Price, dollars},
 };
 
 use serde::{Deserialize, Serialize};
@@ -59,8 +60,9 @@ impl Settings {
     pub fn offers(&self) -> Vec<Offer> {
         let place = self.region.clone().map_or(Place::Here, |region| Place::At(Provider::Aws, region));
         let offer = |pool: &Pool| {
+            let gpu_hour = pool.gpu_hour();
             let Pool { id, gpu, max_per_node, .. } = pool.clone();
-            Offer { pool: id, gpu, max_per_node, place: place.clone() }
+            Offer { pool: id, gpu, max_per_node, gpu_hour, place: place.clone() }
         };
         self.pools.iter().map(offer).collect()
     }
@@ -80,9 +82,18 @@ pub struct Pool {
     /// nodes that are there. None where the nodes are entered by somebody else.
     #[serde(default)]
     pub nodes: u32,
+    /// What an hour of one GPU costs, in dollars; its list price where none is given.
+    #[serde(default, with = "dollars", skip_serializing_if = "Option::is_none")]
+    pub gpu_hour_usd: Option<Price>,
 }
 
 impl Pool {
+    /// What an hour of one GPU costs: what is set, or its list price; nothing where neither is known.
+    #[must_use]
+    pub fn gpu_hour(&self) -> Price {
+        self.gpu_hour_usd.or_else(|| self.gpu.list_price()).unwrap_or_default()
+    }
+
     /// The nodes of its budget, by name.
     #[must_use]
     pub fn budget(&self) -> Vec<(NodeId, u32)> {

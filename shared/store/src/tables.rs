@@ -20,6 +20,8 @@ pub enum Table {
     Disks,
     /// What is offered: models.
     Catalogue,
+    /// What was used, for reports of it.
+    Usage,
     /// What managed services keep on AWS and the local plane keeps here: queued messages and running launches.
     Local,
 }
@@ -69,8 +71,8 @@ const BY_OWNER: Index = Index {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 6] =
-        [Self::Identity, Self::Workloads, Self::Capacity, Self::Disks, Self::Catalogue, Self::Local];
+    pub const ALL: [Self; 7] =
+        [Self::Identity, Self::Workloads, Self::Capacity, Self::Disks, Self::Catalogue, Self::Usage, Self::Local];
 
     /// The name, after the deployment's prefix.
     #[must_use]
@@ -81,6 +83,7 @@ impl Table {
             Self::Capacity => "capacity",
             Self::Disks => "disks",
             Self::Catalogue => "catalogue",
+            Self::Usage => "usage",
             Self::Local => "local",
         }
     }
@@ -91,7 +94,7 @@ impl Table {
         match self {
             Self::Workloads | Self::Identity => &[BY_DUE, BY_OWNER],
             Self::Capacity | Self::Disks => &[BY_DUE],
-            Self::Catalogue | Self::Local => &[],
+            Self::Catalogue | Self::Usage | Self::Local => &[],
         }
     }
 
@@ -99,7 +102,7 @@ impl Table {
     #[must_use]
     pub const fn is_on_aws(self) -> bool {
         match self {
-            Self::Identity | Self::Workloads | Self::Capacity | Self::Disks | Self::Catalogue => true,
+            Self::Identity | Self::Workloads | Self::Capacity | Self::Disks | Self::Catalogue | Self::Usage => true,
             Self::Local => false,
         }
     }

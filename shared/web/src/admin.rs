@@ -83,37 +83,59 @@ pub(crate) async fn keep_out(plane: &Plane, parts: &Parts, instead: &'static str
     Err(Error::Forbidden(instead))
 }
 
-/// Whether whoever asks is an admin. Wrong tries are counted by address, and after too many even the right token is refused there for a
-/// while: nobody guesses on.
+/// Whether whoever asks is an admin.
 async fn judge(plane: &Plane, parts: &Parts) -> Result<(), Error> {
-    const WRONG: Error = Error::Unauthenticated("Invalid admin token", true);
     let token = parts.headers.get("x-admin-token");
     let session = parts.headers.get(header::AUTHORIZATION);
     if token.is_none() && session.is_none() {
         return Err(Error::Unauthenticated("Missing admin token: send X-Admin-Token: TOKEN", false));
     }
-    let now = plane.ports.clock.now();
-    let address =
-        parts.extensions.get::<Peer>().map_or_else(|| "unknown".to_owned(), |Peer(address)| network(*address));
-    let tried = plane.store.wrong_tries("admin", &address, now).await?;
-    if tried >= policy::WRONG_TRIES.0 {
-        let window = policy::WRONG_TRIES.1.as_secs();
-        let left = window - u64::try_from(now.seconds()).unwrap_or(0) % window;
-        return Err(Error::TooMany("Too many wrong admin tokens from this address", u32::try_from(left).unwrap_or(1)));
-    }
-    let secrets = plane.settings.secrets.current().await?;
-    let right = match (token, session) {
+    let is_right = |secrets: &InstallationSecrets, now| match (token, session) {
         (Some(token), _) => SecretHash::of(token.as_bytes()).matches(&secrets.admin_token),
         (None, Some(session)) => {
-            session.to_str().ok().and_then(bearer).is_some_and(|text| is_session(text, &secrets, now))
+            session.to_str().ok().and_then(bearer).is_some_and(|text| is_session(text, secrets, now))
         }
         (None, None) => false,
     };
-    if right {
+    guarded(plane, parts, &ADMINS, is_right).await
+}
+
+/// A door that one secret opens, and what is said there.
+pub(crate) struct Door {
+    /// Its name: wrong tries are counted at each door by itself.
+    pub(crate) name: &'static str,
+    /// The secret was wrong.
+    pub(crate) wrong: &'static str,
+    /// It was wrong too often.
+    pub(crate) too_many: &'static str,
+}
+
+const ADMINS: Door =
+    Door { name: "admin", wrong: "Invalid admin token", too_many: "Too many wrong admin tokens from this address" };
+
+/// Whether what is offered opens the door. Wrong tries are counted by address, and after too many even the right secret is refused there for
+/// a while: nobody guesses on.
+pub(crate) async fn guarded(
+    plane: &Plane,
+    parts: &Parts,
+    door: &Door,
+    is_right: impl FnOnce(&InstallationSecrets, Timestamp) -> bool + Send,
+) -> Result<(), Error> {
+    let now = plane.ports.clock.now();
+    let address =
+        parts.extensions.get::<Peer>().map_or_else(|| "unknown".to_owned(), |Peer(address)| network(*address));
+    let tried = plane.store.wrong_tries(door.name, &address, now).await?;
+    if tried >= policy::WRONG_TRIES.0 {
+        let window = policy::WRONG_TRIES.1.as_secs();
+        let left = window - u64::try_from(now.seconds()).unwrap_or(0) % window;
+        return Err(Error::TooMany(door.too_many, u32::try_from(left).unwrap_or(1)));
+    }
+    let secrets = plane.settings.secrets.current().await?;
+    if is_right(&secrets, now) {
         return Ok(());
     }
-    plane.store.count_wrong_try("admin", &address, now).await?;
-    Err(WRONG)
+    plane.store.count_wrong_try(door.name, &address, now).await?;
+    Err(Error::Unauthenticated(door.wrong, true))
 }
 
 /// Whether this is a session of an admin's, signed by us with the one algorithm that we sign with, for this, and for now.
@@ -166,6 +188,7 @@ mod tests {
             login: LoginTable::default(),
             origin: None,
             jwt: jwt.map(Secret::new),
+            service_token: None,
         };
         let good = json!({"iss": ISSUER, "aud": AUDIENCE, "iat": NOW - 60, "exp": NOW + 600});
         let with = |name: &str, value: Value| {

@@ -136,7 +136,7 @@ pub async fn launch<P>(
     (tenant, by): (&TenantId, &str),
     command: &Command<Launch, P>,
 ) -> Result<Node, Error> {
-    let (spec, here) = spec(plane, &command.input).await?;
+    let (spec, here) = spec(plane, &command.input, by).await?;
     let now = plane.ports.clock.now();
     let id = plane.ports.ids.workload(now);
     let submission =
@@ -166,7 +166,7 @@ fn shown(workload: &Workload) -> Result<Node, Error> {
 }
 
 /// What is to be run; and whether this machine stands for the place that was asked for.
-async fn spec(plane: &Plane, wanted: &Launch) -> Result<(Spec, bool), Error> {
+async fn spec(plane: &Plane, wanted: &Launch, by: &str) -> Result<(Spec, bool), Error> {
     let offers = plane.settings.offers();
     let Launch { provider, region, gpu, gpu_count, model, idle_minutes_to_autostop, use_spot } = wanted;
     let asked = Wanted { provider, region, gpu, gpu_count: *gpu_count };
@@ -193,6 +193,7 @@ async fn spec(plane: &Plane, wanted: &Launch) -> Result<(Spec, bool), Error> {
         context_length: model.context_length,
         provider,
         region,
+        asked_by: by.to_owned(),
         use_spot: *use_spot,
         idle_minutes,
     };
@@ -206,6 +207,7 @@ async fn spec(plane: &Plane, wanted: &Launch) -> Result<(Spec, bool), Error> {
         name: None,
         github_user: None,
         priority: plane.settings.policy.highest_priority,
+        gpu_hour: offer.gpu_hour,
         end_on_exit: false,
         disk: None,
         serve: Some(serve),

@@ -52,6 +52,8 @@ pub fn base(version: &str) -> Api {
     components.add_security_scheme("tenant_key", SecurityScheme::Http(tenant));
     let admin = ApiKey::Header(ApiKeyValue::with_description("X-Admin-Token", "The installation's admin token."));
     components.add_security_scheme("admin_token", SecurityScheme::ApiKey(admin));
+    let service = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The service token."));
+    components.add_security_scheme("service_token", SecurityScheme::Http(service.build()));
     api
 }
 

@@ -42,6 +42,10 @@ fn lives() {
     bench.dispatch(A10G);
     let agent = bench.launch(&id);
     bench.pass(31 * 60);
+    let key = bench.login("ann");
+    assert_eq!(bench.send(Ask::get("/v1/usage").bearer(&key)).status, 200);
+    let of_all = Ask::get("/admin/tenants/default/usage").with("x-admin-token", ADMIN);
+    assert_eq!(bench.send(of_all).status, 200);
     agent.sync(&bench, &report("ready"));
     let mut idle = report("ready");
     idle["idle_seconds"] = json!(30 * 60);
@@ -49,6 +53,14 @@ fn lives() {
     let key = bench.login("ann");
     assert_eq!(bench.send(Ask::delete(format!("/v1/instances/node-{id}?purge=true")).bearer(&key)).status, 200);
     bench.end(&id);
+    let admin = |ask: Ask| bench.send(ask.with("x-admin-token", ADMIN));
+    let node = admin(Ask::post("/admin/nodes/launch").json(&wanted)).json();
+    let id = node["id"].as_str().and_then(|id| id.strip_prefix("node-")).expect("an id").to_owned();
+    bench.dispatch(A10G);
+    let platform = bench.within("platform");
+    platform.launch(&id);
+    assert_eq!(admin(Ask::post(format!("/admin/nodes/node-{id}/terminate?purge=true"))).status, 200);
+    platform.end(&id);
 }
 
 /// Each operation of theirs that takes an idempotency key, twice with one.

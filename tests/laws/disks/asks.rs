@@ -242,6 +242,7 @@ async fn submit(plane: &Plane, of: Of<'_>, (name, tenths): (&str, u32)) -> Resul
         name: Some(job),
         github_user: None,
         priority: 50,
+        gpu_hour: domain::price::Price::default(),
         end_on_exit: false,
         disk: Some(DiskUse { id, name, size_gb: 0 }),
         serve: None,

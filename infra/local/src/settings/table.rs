@@ -37,6 +37,24 @@ pub const VARIABLES: &[Variable] = &[
         "What tenants' cloud credentials and jobs' secrets are sealed with, at least 32 characters. Without it a key is made and kept in the \
          data folder. It cannot be changed later.",
     ),
+    variable(
+        "SKYPILOT_SERVICE_ACCOUNT_TOKEN",
+        "none",
+        "Opens the list of clusters to operators' tools, at least 32 characters; without it nothing does.",
+    ),
+    variable(
+        "SKYPILOT_USE_API_SERVER",
+        "false",
+        "true or false. No fleet of an API server is built in yet: with true the start says so, and machines come from the nodes here.",
+    ),
+    variable("SKYPILOT_API_SERVER_URL", "none", "Where that API server is. It is never asked."),
+    variable(
+        "PROVIDER_URL_AWS",
+        "AWS's own",
+        "Where AWS is asked about tenants' keys, in the place of every region's STS.",
+    ),
+    variable("PROVIDER_URL_AZURE", "https://login.microsoftonline.com", "Where Azure is asked about tenants' keys."),
+    variable("PROVIDER_URL_GCP", "https://oauth2.googleapis.com", "Where Google is asked about tenants' keys."),
     variable("GITHUB_URL", "https://github.com", "Where people's public keys are asked for, as URL/NAME.keys."),
     variable("JWT_SECRET", "none", "Signs the sessions of admins, at least 32 characters; without it there are none."),
     variable("API_KEY_TTL_HOURS", "2", "How long a key lives after a login, 1 to 168 hours."),

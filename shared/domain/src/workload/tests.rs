@@ -25,6 +25,7 @@ fn submitted(hours: u32, end_on_exit: bool) -> Workload {
         name: None,
         github_user: Some(GithubName::parse("owner").unwrap()),
         priority: 50,
+        gpu_hour: crate::price::Price::default(),
         end_on_exit,
         disk: None,
         serve: None,

@@ -26,6 +26,7 @@ pub fn plane(world: &World, store: Store) -> Plane {
         login: LoginTable::default(),
         origin: Some(Secret::new(ORIGIN)),
         jwt: None,
+        service_token: None,
     };
     let secrets = Arc::new(FixedSecrets(Arc::new(secrets)));
     let settings =

@@ -13,11 +13,12 @@ use domain::{
 
 use super::{ATTEMPT, AttemptRow, PARTICULARS, PEOPLE, WORKLOAD, event_key, owner_partition, partition};
 use crate::{
-    Store, StoreError, Table, capacity, disks,
+    Store, StoreError, Table, capacity, clusters, disks,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
     items::{Item, millis, number, row, text},
     tables::{DUE_NOW, TTL},
     transaction::{Guard, Transaction},
+    usage,
 };
 
 /// An attempt that is about to begin.
@@ -118,6 +119,8 @@ impl Store {
         let from = if begun { None } else { Some(first.from) };
         count_owner(&mut transaction, from, workload, write.most_live)?;
         capacity::account(&mut transaction, from, workload)?;
+        usage::account(&mut transaction, from, workload)?;
+        clusters::account(&mut transaction, from, workload)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
         if let Some(disk) = &write.disk {
             disks::add(&mut transaction, &disk.change, disk.most, last.entry.at)?;

@@ -25,6 +25,7 @@ fn served(idle_minutes: Option<u32>) -> ModelServe {
         context_length: 8192,
         provider: Provider::Aws,
         region: RegionName::parse("us-west-2").unwrap(),
+        asked_by: "ann".to_owned(),
         use_spot: true,
         idle_minutes,
     }
@@ -45,6 +46,7 @@ fn launched(idle_minutes: Option<u32>) -> Workload {
         name: None,
         github_user: None,
         priority: 50,
+        gpu_hour: crate::price::Price::default(),
         end_on_exit: false,
         disk: None,
         serve: Some(served(idle_minutes)),
