@@ -35,7 +35,7 @@ const SAMPLE_KEY: &str = "0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d13";
 const SAMPLE_CREDENTIAL: &str = "cred-12345678-1234-1234-1234-123456789012";
 
 /// The model of every example: it is registered in every scene.
-const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
+pub(crate) const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
 /// The ids of a node and of an instance in every example.
 const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
 const SAMPLE_INSTANCE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d15";

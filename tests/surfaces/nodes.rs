@@ -8,6 +8,7 @@ use super::check;
 use crate::support::{
     ADMIN,
     drive::{A10G, Bench, report},
+    operations::a_credential,
     wire::Ask,
 };
 
@@ -252,4 +253,42 @@ fn t_000_13_19_it_is_launched_and_idles_away() {
     let over = get(&bench.login("ann"));
     assert_eq!((&over["status"], &over["error"]), (&json!("terminated"), &json!("idle for 30 minutes")));
     assert!(over["endpoint"].is_null() && over["gpu_seconds"].as_u64() > Some(1_800));
+}
+
+/// A tenant's instance runs in the account of its own default credential (issue's item 3), which cannot be deleted meanwhile.
+#[test]
+fn t_000_05_24_an_instance_runs_in_its_tenants_own_account() {
+    const PRO: &str = "550e8400-e29b-41d4-a716-446655440001";
+    let bench = with_model();
+    let (key, _) = bench.a_tenant(PRO, Tier::Pro);
+    let credential = a_credential(&bench, PRO);
+    let launch = || bench.send(Ask::post("/v1/instances").json(&wanted()).bearer(&key)).json();
+    let (id, waits) = (launch()["id"].clone(), launch()["id"].clone());
+    let uuid = id.as_str().unwrap().strip_prefix("node-").unwrap();
+    let node = bench.send(admin(Ask::post("/admin/nodes/launch").json(&wanted()))).json();
+    bench.dispatch(A10G);
+    let (within, platform) = (bench.within(PRO), bench.within("platform"));
+    within.launch(uuid);
+    platform.launch(node["id"].as_str().unwrap().strip_prefix("node-").unwrap());
+    let accounts = bench.world.instances().into_iter().map(|one| (one.order.tenant.to_string(), one.account));
+    let accounts = accounts.collect::<std::collections::BTreeMap<_, _>>();
+    assert_eq!(accounts[PRO].as_deref(), Some("AKIA0123456789ABCDEF"));
+    assert_eq!(accounts["platform"], None);
+    let path = format!("/v1/credentials/{credential}");
+    let delete = || bench.send(Ask::delete(&path).bearer(&key)).status;
+    let end = |id: &Value| {
+        let path = format!("/v1/instances/{}?purge=true", id.as_str().unwrap());
+        assert_eq!(bench.send(Ask::delete(path).bearer(&key)).status, 200);
+    };
+    assert_eq!(delete(), 409, "two run with it");
+    end(&waits);
+    within.reconcile(waits.as_str().unwrap().strip_prefix("node-").unwrap());
+    assert_eq!(delete(), 409, "one runs with it");
+    end(&id);
+    assert_eq!(delete(), 409, "it is not gone yet");
+    within.end(uuid);
+    assert!(bench.world.live(uuid.parse().unwrap()).is_empty());
+    assert_eq!(delete(), 200);
+    launch();
+    assert_eq!(bench.send(Ask::get("/v1/credentials").bearer(&key)).json()["data"], json!([]));
 }

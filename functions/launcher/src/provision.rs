@@ -27,7 +27,7 @@ pub(crate) async fn provision(plane: &Plane, tenant: &TenantId, id: WorkloadId) 
         return Ok(json!({"ready": true}));
     }
     let order = order(plane, &workload).await?;
-    match plane.ports.fleet.provision(&order).await {
+    match plane.fleet_of(&workload).await?.provision(&order).await {
         Ok(provisioned) => record(plane, &order, provisioned).await,
         Err(FleetError::Capacity(why)) => {
             tracing::info!(workload = %id, why, "fleet.no_capacity");

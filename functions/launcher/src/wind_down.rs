@@ -14,14 +14,15 @@ pub(crate) async fn wind_down(plane: &Plane, workload: Workload) -> Result<(), W
     if attempt.number == 0 {
         return end(plane, workload, None).await;
     }
+    let fleet = plane.fleet_of(&workload).await?;
     let now = plane.ports.clock.now();
     let finishing = workload.ending.as_ref().is_some_and(|ending| ending.left_at.is_none() && now < ending.kill_at);
-    if finishing && plane.ports.fleet.describe(&attempt).await? == Sighting::Running {
+    if finishing && fleet.describe(&attempt).await? == Sighting::Running {
         return Ok(());
     }
     // Also of what is gone: an order that is still on its way must not make anything any more (invariant I4).
-    plane.ports.fleet.terminate(&attempt).await?;
-    match plane.ports.fleet.describe(&attempt).await? {
+    fleet.terminate(&attempt).await?;
+    match fleet.describe(&attempt).await? {
         Sighting::Gone { stopped_at } => end(plane, workload, stopped_at).await,
         Sighting::Running => Ok(()),
     }
@@ -33,7 +34,8 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: &Workload) -> Result<()
     if workload.instance.is_none() {
         return Ok(());
     }
-    let seen = plane.ports.fleet.describe(&Attempt::of(workload)).await?;
+    let fleet = plane.fleet_of(workload).await?;
+    let seen = fleet.describe(&Attempt::of(workload)).await?;
     let Sighting::Gone { stopped_at } = seen else { return Ok(()) };
     let now = plane.ports.clock.now();
     let Ok(change) = workload.fail("what it ran on is gone", now) else { return Ok(()) };
@@ -46,7 +48,7 @@ pub(crate) async fn notice_loss(plane: &Plane, workload: &Workload) -> Result<()
     }
     // Its launch may still wait for the agent, and nobody looks at a workload again that has ended.
     crate::release_launch(plane, &workload).await?;
-    plane.ports.fleet.terminate(&Attempt::of(&workload)).await?;
+    fleet.terminate(&Attempt::of(&workload)).await?;
     end(plane, workload, stopped_at).await
 }
 

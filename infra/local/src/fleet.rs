@@ -20,7 +20,7 @@ use std::{
 use agent::Leftovers;
 use async_trait::async_trait;
 use cloud::{Attempt, Clock, Fleet, FleetError, Order, PortError, Provisioned, Queue, Sighting, Tagged};
-use domain::{NodeId, agent::ModelServer, workload::Address};
+use domain::{NodeId, agent::ModelServer, credential::CloudKeys, workload::Address};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::{
@@ -425,5 +425,10 @@ impl Fleet for LocalFleet {
     async fn list(&self) -> Result<Vec<Tagged>, PortError> {
         let pods = self.0.pods.lock().await;
         Ok(pods.all.values().filter(|pod| pod.record.live().is_some()).map(|pod| pod.record.tagged()).collect())
+    }
+
+    /// One machine stands for any account.
+    fn in_account(&self, _: &CloudKeys) -> Arc<dyn Fleet> {
+        Arc::new(self.clone())
     }
 }

@@ -133,6 +133,16 @@ impl Sdk {
         self
     }
 
+    /// The same clients, with somebody else's keys.
+    #[must_use]
+    pub fn signing_as(&self, credentials: AwsCredentials) -> Self {
+        let (mut other, provider) = (self.clone(), SharedCredentialsProvider::new(sdk_credentials(&credentials)));
+        let config = other.config.into_builder().credentials_provider(provider);
+        other.config = config.identity_cache(IdentityCache::no_cache()).build();
+        other.environment.credentials = credentials;
+        other
+    }
+
     /// Clients over another HTTP client, such as one that replays answers.
     #[must_use]
     pub fn over(environment: Environment, http: impl HttpClient + 'static, clock: Arc<dyn Clock>) -> Self {

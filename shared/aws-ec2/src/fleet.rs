@@ -20,10 +20,11 @@ use aws_sdk_ec2::{
     operation::run_instances::{RunInstancesError, RunInstancesOutput},
     types::{Filter, Instance},
 };
-use cloud::{Attempt, Clock, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
-use domain::{InstanceId, PoolId, Secret, TenantId, Timestamp, workload::Address};
+use cloud::{Attempt, Clock, Fleet, FleetError, Nowhere, Order, PortError, Provisioned, Sighting, Tagged};
+use domain::{InstanceId, PoolId, Secret, TenantId, Timestamp, credential::CloudKeys, workload::Address};
 
 use crate::{
+    accounts::{Accounts, Network},
     offers::{Offer, Shortage, offers},
     penalties::Penalties,
     request::{ATTEMPT, POOL, TENANT, WORKLOAD, in_states, instances, of_attempt, ours, run},
@@ -55,7 +56,10 @@ struct Memory {
 
 /// Machines of EC2, each for one attempt.
 pub struct Ec2Fleet {
+    sdk: Sdk,
     client: Client,
+    network: Network,
+    accounts: Accounts,
     settings: Settings,
     clock: Arc<dyn Clock>,
     memory: Mutex<Memory>,
@@ -145,8 +149,18 @@ impl Ec2Fleet {
     /// The fleet of an installation. Nothing is asked yet.
     #[must_use]
     pub fn new(sdk: &Sdk, settings: Settings) -> Self {
-        let client = client(sdk);
-        Self { client, settings, clock: sdk.clock().clone(), memory: Mutex::default() }
+        Self::over(sdk, settings, Network::Given)
+    }
+
+    /// The fleet in another account, which says itself where machines are put.
+    pub(crate) fn elsewhere(sdk: &Sdk, settings: Settings) -> Self {
+        Self::over(sdk, settings, Network::Found)
+    }
+
+    fn over(sdk: &Sdk, settings: Settings, network: Network) -> Self {
+        let (client, clock) = (client(sdk), sdk.clock().clone());
+        let (accounts, memory) = (Accounts::default(), Mutex::default());
+        Self { sdk: sdk.clone(), client, network, accounts, settings, clock, memory }
     }
 
     /// What is remembered; what a panic left behind is whole.
@@ -186,10 +200,10 @@ impl Ec2Fleet {
         &self,
         order: &Order,
         offer: &Offer,
-        user_data: &Secret,
+        (settings, user_data): (&Settings, &Secret),
     ) -> Result<Result<Seen, Shortage>, FleetError> {
         let attempt = order.of();
-        let mut asked = understand(run(&self.client, (order, offer), &self.settings, user_data).await)?;
+        let mut asked = understand(run(&self.client, (order, offer), settings, user_data).await)?;
         if let Became::Unclear(why) = &asked {
             tracing::warn!(workload = %order.workload, machine = offer.machine, zone = offer.zone, why, "fleet.unclear");
             self.memory().unclear.insert(attempt.clone(), offer.clone());
@@ -197,7 +211,7 @@ impl Ec2Fleet {
                 self.memory().unclear.remove(&attempt);
                 return Ok(Ok(found));
             }
-            asked = understand(run(&self.client, (order, offer), &self.settings, user_data).await)?;
+            asked = understand(run(&self.client, (order, offer), settings, user_data).await)?;
         }
         let outcome = match asked {
             Became::Unclear(why) => return Err(PortError::Unavailable(why).into()),
@@ -215,9 +229,9 @@ impl Ec2Fleet {
     }
 
     /// The offers as they are to be tried: the one that is unclear first, and then the least refused.
-    fn ranked(&self, order: &Order) -> Vec<Offer> {
+    fn ranked(&self, order: &Order, settings: &Settings) -> Vec<Offer> {
         let memory = self.memory();
-        let mut ranked = memory.penalties.rank(offers(order, &self.settings), self.clock.now());
+        let mut ranked = memory.penalties.rank(offers(order, settings), self.clock.now());
         if let Some(unclear) = memory.unclear.get(&order.of()) {
             ranked.sort_by_key(|offer| offer != unclear);
         }
@@ -227,14 +241,15 @@ impl Ec2Fleet {
     /// Tries the offers, one after another.
     async fn buy(&self, order: &Order, user_data: &Secret) -> Result<Seen, FleetError> {
         let (started, mut refused) = (self.clock.now(), Vec::<(Offer, Shortage)>::new());
-        for offer in self.ranked(order) {
+        let settings = self.network.settle(&self.client, &self.settings).await?;
+        for offer in self.ranked(order, &settings) {
             if refused.iter().any(|(other, shortage)| shortage.covers(other, &offer)) {
                 continue;
             }
             if self.clock.now().since(started) > TRY_FOR {
                 return Err(FleetError::Capacity(format!("{} offers were refused so far", refused.len())));
             }
-            match self.ask(order, &offer, user_data).await? {
+            match self.ask(order, &offer, (&settings, user_data)).await? {
                 Ok(made) => {
                     self.memory().penalties.had(&offer);
                     tracing::info!(workload = %order.workload, instance = made.id, ?offer, "fleet.made");
@@ -342,5 +357,12 @@ impl Fleet for Ec2Fleet {
             }
         }
         Ok(listed)
+    }
+
+    fn in_account(&self, keys: &CloudKeys) -> Arc<dyn Fleet> {
+        match keys {
+            CloudKeys::Aws(keys) => self.accounts.with(keys, (&self.sdk, &self.settings)),
+            CloudKeys::Azure(_) | CloudKeys::Gcp(_) => Arc::new(Nowhere),
+        }
     }
 }

@@ -16,6 +16,7 @@
 //! later. What it made appears in the list soon after, so that an attempt of which nothing is seen counts as gone only after
 //! [`sightings::SETTLED`]. And what appears later still is ended by the sweep of what nobody knows, which finds it by its tags.
 
+pub mod accounts;
 pub mod fleet;
 pub mod offers;
 pub mod penalties;

@@ -159,7 +159,7 @@ fn interface(offer: &Offer, settings: &Settings) -> InstanceNetworkInterfaceSpec
     InstanceNetworkInterfaceSpecification::builder()
         .device_index(0)
         .subnet_id(&offer.subnet)
-        .set_groups(Some(settings.security_groups.clone()))
+        .set_groups(Some(settings.security_groups.clone()).filter(|groups| !groups.is_empty()))
         .associate_public_ip_address(settings.public_addresses)
         .delete_on_termination(true)
         .build()

@@ -1,5 +1,6 @@
 //! The contract with EC2: what goes over the wire, and what each recorded answer becomes.
 
+mod accounts;
 mod limits;
 mod orders;
 mod sights;

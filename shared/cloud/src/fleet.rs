@@ -1,10 +1,11 @@
 //! What workloads run on: EC2 instances, Kubernetes pods, or processes of this machine.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
-    DiskId, InstanceId, NodeId, PoolId, Secret, TenantId, Timestamp, Workload, WorkloadId, gpu::Gpu, workload::Address,
+    DiskId, InstanceId, NodeId, PoolId, Secret, TenantId, Timestamp, Workload, WorkloadId, credential::CloudKeys,
+    gpu::Gpu, workload::Address,
 };
 
 use crate::PortError;
@@ -145,4 +146,33 @@ pub trait Fleet: Send + Sync {
     /// # Errors
     /// When the list could not be had in full.
     async fn list(&self) -> Result<Vec<Tagged>, PortError>;
+
+    /// This fleet in the account that a tenant's own keys open: what it makes there is the tenant's to pay for. A fleet that has machines of
+    /// the installation's alone is [`Nowhere`] there. Nothing is asked yet.
+    fn in_account(&self, _keys: &CloudKeys) -> Arc<dyn Fleet> {
+        Arc::new(Nowhere)
+    }
+}
+
+/// A fleet that has no machines: it refuses every order, and answers for it that nothing was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nowhere;
+
+#[async_trait]
+impl Fleet for Nowhere {
+    async fn provision(&self, order: &Order) -> Result<Provisioned, FleetError> {
+        Err(FleetError::Refused(format!("{} has no machines in a tenant's own account", order.pool)))
+    }
+
+    async fn describe(&self, _: &Attempt) -> Result<Sighting, PortError> {
+        Ok(Sighting::Gone { stopped_at: None })
+    }
+
+    async fn terminate(&self, _: &Attempt) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Tagged>, PortError> {
+        Ok(Vec::new())
+    }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use domain::PoolId;
+use domain::{PoolId, credential::CloudKeys};
 
 use crate::{Attempt, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
 
@@ -70,5 +70,9 @@ impl Fleet for Fleets {
             Some(error) if !answered => Err(error),
             _ => Ok(listed),
         }
+    }
+
+    fn in_account(&self, keys: &CloudKeys) -> Arc<dyn Fleet> {
+        Arc::new(Self(self.0.iter().map(|(name, fleet)| (*name, fleet.in_account(keys))).collect()))
     }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use absent::Absent;
 pub use clock::{Clock, SystemClock};
-pub use fleet::{Attempt, Fleet, FleetError, Order, Provisioned, Sighting, Tagged};
+pub use fleet::{Attempt, Fleet, FleetError, Nowhere, Order, Provisioned, Sighting, Tagged};
 pub use fleets::Fleets;
 #[cfg(feature = "github")]
 pub use github::GithubKeys;

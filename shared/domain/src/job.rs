@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DiskId, PoolId, Secret, UserName,
-    credential::Provider,
+    credential::{CredentialId, Provider},
     gpu::Gpu,
     names::{DiskName, EnvName, GithubName, ImageName, JobName, ModelName, RegionName},
     policy,
@@ -61,6 +61,9 @@ pub struct ModelServe {
     pub provider: Provider,
     /// The region that was asked for, likewise.
     pub region: RegionName,
+    /// The tenant's own credential, in whose account it runs; the installation's own account where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialId>,
     /// Who of the tenant asked for it: a person's name, or `key-` and a key's id.
     #[serde(default)]
     pub asked_by: String,

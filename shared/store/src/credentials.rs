@@ -4,16 +4,17 @@
 //! which launches take that name none, and `counts`. So one strongly consistent query lists them all, and there is one default however many
 //! ask at once. The keys lie sealed in a partition of their own, `TENANT#credential#ID`: whoever lists does not read them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use cloud::SealContext;
+use cloud::{Fleet, SealContext};
 use domain::{
-    Credential, CredentialId, TenantId, Timestamp,
-    credential::{CredentialChange, MOST_CREDENTIALS, Provider},
+    Credential, CredentialId, TenantId, Timestamp, Workload,
+    credential::{CloudKeys, CredentialChange, MOST_CREDENTIALS, Provider},
+    lifecycle::State,
 };
 
 use crate::{
-    Plane, Store, StoreError, Table,
+    Plane, Store, StoreError, Table, WorkError,
     identities::Claim,
     items::{Item, number, row, text, text_of, value},
     plane::DECISIONS,
@@ -59,7 +60,7 @@ impl Store {
         Ok(Some(credential))
     }
 
-    /// The credential that launches take at this provider that name none.
+    /// The credential that a tenant's launches at this provider take.
     ///
     /// # Errors
     /// When the tables fail.
@@ -67,9 +68,8 @@ impl Store {
         &self,
         tenant: &TenantId,
         provider: Provider,
-    ) -> Result<Option<Credential>, StoreError> {
-        let Some(id) = self.default_id(&partition(tenant), provider).await? else { return Ok(None) };
-        self.credential(tenant, id).await
+    ) -> Result<Option<CredentialId>, StoreError> {
+        self.default_id(&partition(tenant), provider).await
     }
 
     async fn default_id(&self, pk: &str, provider: Provider) -> Result<Option<CredentialId>, StoreError> {
@@ -231,13 +231,22 @@ fn remove_default(transaction: &mut Transaction<'_>, pk: &str, credential: &Cred
     transaction.remove(Guard::Version, Table::Identity, (pk, &key), "#which = :id", &same)
 }
 
-/// One live workload more runs with a credential, which must be there: written in the transaction that begins the workload.
-#[cfg_attr(not(test), expect(dead_code, reason = "launches in a tenant's own account count with it"))]
-pub(crate) fn add_use(
+/// Adds to `transaction` what a workload's step does to the credential that it runs with.
+pub(crate) fn account(
     transaction: &mut Transaction<'_>,
-    tenant: &TenantId,
-    id: CredentialId,
+    from: Option<State>,
+    workload: &Workload,
 ) -> Result<(), StoreError> {
+    let Some(id) = workload.spec.serve.as_ref().and_then(|serve| serve.credential) else { return Ok(()) };
+    match (from, workload.state) {
+        (None, _) => add_use(transaction, &workload.tenant, id),
+        (Some(from), State::Ended) if from != State::Ended => drop_use(transaction, &workload.tenant, id),
+        (Some(_), _) => Ok(()),
+    }
+}
+
+/// One live workload more runs with a credential, which must be there: written in the transaction that begins the workload.
+fn add_use(transaction: &mut Transaction<'_>, tenant: &TenantId, id: CredentialId) -> Result<(), StoreError> {
     // The version counts as well: whoever puts the whole row meanwhile would put the old count.
     let (add, there) = ("ADD uses :one, version :one", Some("attribute_exists(pk)"));
     let key = (&*partition(tenant), &*id.to_string());
@@ -246,18 +255,28 @@ pub(crate) fn add_use(
 
 /// One live workload fewer runs with a credential: written in the transaction that ends the workload. It has no condition, since nothing may
 /// keep a workload from ending: where a tenant was deleted with all it had, it leaves a row that readers take for none.
-#[cfg_attr(not(test), expect(dead_code, reason = "launches in a tenant's own account count with it"))]
-pub(crate) fn drop_use(
-    transaction: &mut Transaction<'_>,
-    tenant: &TenantId,
-    id: CredentialId,
-) -> Result<(), StoreError> {
+fn drop_use(transaction: &mut Transaction<'_>, tenant: &TenantId, id: CredentialId) -> Result<(), StoreError> {
     let values = [(":less", number(-1)), (":one", number(1))];
     let key = (&*partition(tenant), &*id.to_string());
     transaction.update(Guard::Version, Table::Identity, key, ("ADD uses :less, version :one", None), &values)
 }
 
 impl Plane {
+    /// The fleet that a workload runs on: in the account of its tenant's own credential where it has one, and else in the installation's.
+    ///
+    /// # Errors
+    /// When the credential's keys cannot be read; they are there for as long as something runs with them.
+    pub async fn fleet_of(&self, workload: &Workload) -> Result<Arc<dyn Fleet>, WorkError> {
+        let Some(id) = workload.spec.serve.as_ref().and_then(|serve| serve.credential) else {
+            return Ok(Arc::clone(&self.ports.fleet));
+        };
+        let missing = || StoreError::Broken(format!("the keys of {id} are missing"));
+        let sealed = self.store.sealed_keys(&workload.tenant, id).await?.ok_or_else(missing)?;
+        let opened = self.ports.vault.open(&sealed_with(&workload.tenant, id), &sealed).await?;
+        let keys = CloudKeys::from_text(&opened).ok_or_else(missing)?;
+        Ok(self.ports.fleet.in_account(&keys))
+    }
+
     /// As [`Plane::decide`], of a credential; with the change go its keys, where those are new, sealed ([`sealed_with`]), and the claim of the
     /// request that asked for it. `decide` is given `None` where there is no such credential.
     ///

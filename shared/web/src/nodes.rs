@@ -23,6 +23,9 @@ use crate::{Command, Error, Input, Nothing, Problem};
 /// What serves models where GPUs are bought: vLLM's own image, with its server and everything that it needs.
 const IMAGE: &str = "vllm/vllm-openai:v0.11.0";
 
+/// How often a launch is begun anew whose credential was deleted meanwhile.
+const LAUNCH_TRIES: u32 = 3;
+
 /// How many models a refusal names at most.
 const MOST_NAMED: usize = 20;
 
@@ -131,12 +134,22 @@ pub fn owner() -> UserName {
 ///
 /// # Errors
 /// What is wrong with the request, in words that name what is known here; [`Error::Conflict`] when the tenant has as many as it may.
-pub async fn launch<P>(
+pub async fn launch<P>(plane: &Plane, of: (&TenantId, &str), command: &Command<Launch, P>) -> Result<Node, Error> {
+    for _ in 0..LAUNCH_TRIES {
+        if let Some(node) = begin(plane, of, command).await? {
+            return Ok(node);
+        }
+    }
+    Err(StoreError::Contended.into())
+}
+
+/// As [`launch`]; `None` where the tenant's credential went meanwhile, with which it was to be launched.
+async fn begin<P>(
     plane: &Plane,
     (tenant, by): (&TenantId, &str),
     command: &Command<Launch, P>,
-) -> Result<Node, Error> {
-    let (spec, here) = spec(plane, &command.input, by).await?;
+) -> Result<Option<Node>, Error> {
+    let (spec, here) = spec(plane, &command.input, (tenant, by)).await?;
     let now = plane.ports.clock.now();
     let id = plane.ports.ids.workload(now);
     let submission =
@@ -152,7 +165,8 @@ pub async fn launch<P>(
     let claim = command.claim_new(id.as_node(), &node, now)?;
     let most_live = Some(plane.settings.policy.nodes_per_tenant);
     match plane.commit(&Write { changes, claim, most_live, ..Write::default() }).await {
-        Ok(()) => Ok(node),
+        Ok(()) => Ok(Some(node)),
+        Err(StoreError::Moved) => Ok(None),
         Err(StoreError::TooManyJobs) => {
             Err(Error::Conflict("There are as many as one tenant may have: end one first".to_owned()))
         }
@@ -166,7 +180,7 @@ fn shown(workload: &Workload) -> Result<Node, Error> {
 }
 
 /// What is to be run; and whether this machine stands for the place that was asked for.
-async fn spec(plane: &Plane, wanted: &Launch, by: &str) -> Result<(Spec, bool), Error> {
+async fn spec(plane: &Plane, wanted: &Launch, (tenant, by): (&TenantId, &str)) -> Result<(Spec, bool), Error> {
     let offers = plane.settings.offers();
     let Launch { provider, region, gpu, gpu_count, model, idle_minutes_to_autostop, use_spot } = wanted;
     let asked = Wanted { provider, region, gpu, gpu_count: *gpu_count };
@@ -193,6 +207,7 @@ async fn spec(plane: &Plane, wanted: &Launch, by: &str) -> Result<(Spec, bool), 
         context_length: model.context_length,
         provider,
         region,
+        credential: plane.store.default_credential(tenant, provider).await?,
         asked_by: by.to_owned(),
         use_spot: *use_spot,
         idle_minutes,

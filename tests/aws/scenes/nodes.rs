@@ -5,14 +5,35 @@ use serde_json::json;
 use crate::support::{
     ADMIN,
     drive::{A10G, Bench, report},
-    operations::{Scene, operations},
+    operations::{SAMPLE_MODEL, SAMPLE_TENANT, Scene, operations},
     wire::Ask,
 };
 
 pub(super) fn all() {
     lives();
+    in_its_own_account();
     again();
     unknown_models();
+}
+
+/// One of a tenant's that has a credential of its own: launched, heard of, and ended while its machine was told to.
+fn in_its_own_account() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let wanted =
+        json!({"provider": "aws", "region": "us-west-2", "gpu": "A10G", "gpu_count": 1, "model": SAMPLE_MODEL});
+    let made = bench.send(Ask::post("/v1/instances").json(&wanted).bearer(&scene.tenant_key)).json();
+    let id = made["id"].as_str().and_then(|id| id.strip_prefix("node-")).expect("an id").to_owned();
+    bench.dispatch(A10G);
+    let within = bench.within(SAMPLE_TENANT);
+    within.launch(&id);
+    bench.pass(600);
+    within.reconcile(&id);
+    bench.send(Ask::delete(format!("/v1/instances/node-{id}")).bearer(&scene.tenant_key));
+    within.end(&id);
+    let waits = bench.send(Ask::post("/v1/instances").json(&wanted).bearer(&scene.tenant_key)).json();
+    let path = format!("/v1/instances/{}", waits["id"].as_str().expect("an id"));
+    assert_eq!(bench.send(Ask::delete(path).bearer(&scene.tenant_key)).status, 200);
 }
 
 /// A launch with a model that nobody registered is told which there are.

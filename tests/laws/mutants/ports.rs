@@ -13,7 +13,7 @@ use cloud::{
     Attempt, Fleet, FleetError, Launches, Order, PortError, Ports, Provisioned, Queue, Sighting, Tagged, TaskToken,
     launches::Launch, sim::World,
 };
-use domain::message::Message;
+use domain::{credential::CloudKeys, message::Message};
 
 use super::{Bug, locked};
 use crate::laws::{disks, wire::Ear};
@@ -75,6 +75,10 @@ impl Fleet for Watched {
 
     async fn list(&self) -> Result<Vec<Tagged>, PortError> {
         self.inner.list().await
+    }
+
+    fn in_account(&self, keys: &CloudKeys) -> Arc<dyn Fleet> {
+        self.inner.in_account(keys)
     }
 }
 

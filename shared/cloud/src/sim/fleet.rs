@@ -1,15 +1,15 @@
 //! Ground truth: what really runs, where, and since when.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use domain::{InstanceId, NodeId, Timestamp, WorkloadId, workload::Address};
+use domain::{InstanceId, NodeId, Timestamp, WorkloadId, credential::CloudKeys, workload::Address};
 
 use super::{
     rng::Rng,
     world::{Port, Settings, State, When, World},
 };
-use crate::{Attempt, Fleet, FleetError, Order, PortError, Provisioned, Sighting, Tagged};
+use crate::{Attempt, Fleet, FleetError, Nowhere, Order, PortError, Provisioned, Sighting, Tagged};
 
 /// Where an instance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,12 @@ pub struct Instance {
     pub stops_at: Option<Timestamp>,
     /// How long after its making and after its stop the list of instances is still wrong about it.
     pub list_lag: Duration,
+    /// In whose account it runs: the id of the key that ordered it, or `None` in the installation's own.
+    pub account: Account,
 }
+
+/// The id of the key that opens an account; `None` is the installation's own. Nothing of one account is to be seen from another.
+type Account = Option<String>;
 
 impl Instance {
     /// Where it stands at `at`, a moment since it was ordered.
@@ -69,8 +74,8 @@ impl Instance {
         ran.then(|| Interval { workload, attempt, node: node.clone(), gpus, from: self.running_at, to })
     }
 
-    fn is_of(&self, attempt: &Attempt) -> bool {
-        self.order.of() == *attempt
+    fn is_of(&self, attempt: &Attempt, account: &Account) -> bool {
+        self.order.of() == *attempt && self.account == *account
     }
 
     fn is_listed(&self, at: Timestamp) -> bool {
@@ -99,8 +104,8 @@ pub struct Interval {
 /// Every instance that ever was, every attempt that may not come to be any more, and every order that is still under way.
 pub(super) struct Ground {
     instances: Vec<Instance>,
-    tombstones: BTreeMap<Attempt, Timestamp>,
-    under_way: Vec<(Timestamp, Order)>,
+    tombstones: BTreeMap<(Attempt, Account), Timestamp>,
+    under_way: Vec<(Timestamp, Order, Account)>,
     rng: Rng,
 }
 
@@ -113,26 +118,31 @@ impl Ground {
     /// Orders that were under way until `now` arrive, each at its own time.
     pub(super) fn arrive(&mut self, now: Timestamp, settings: &Settings) {
         let (mut due, later) =
-            std::mem::take(&mut self.under_way).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
+            std::mem::take(&mut self.under_way).into_iter().partition::<Vec<_>, _>(|(at, ..)| *at <= now);
         self.under_way = later;
-        due.sort_by_key(|(at, _)| *at);
-        for (at, order) in due {
+        due.sort_by_key(|(at, ..)| *at);
+        for (at, order, account) in due {
             // Whether it is made or refused: nobody waits for the answer any more.
-            drop(self.provision(&order, at, settings));
+            drop(self.provision((&order, &account), at, settings));
         }
     }
 
-    fn late(&mut self, order: &Order, now: Timestamp, settings: &Settings) {
+    fn late(&mut self, (order, account): (&Order, &Account), now: Timestamp, settings: &Settings) {
         let arrival = now.plus(self.rng.within(&settings.late));
-        self.under_way.push((arrival, order.clone()));
+        self.under_way.push((arrival, order.clone(), account.clone()));
     }
 
-    fn provision(&mut self, order: &Order, now: Timestamp, settings: &Settings) -> Result<Provisioned, FleetError> {
+    fn provision(
+        &mut self,
+        (order, account): (&Order, &Account),
+        now: Timestamp,
+        settings: &Settings,
+    ) -> Result<Provisioned, FleetError> {
         let attempt = order.of();
-        if self.tombstones.contains_key(&attempt) {
+        if self.tombstones.contains_key(&(attempt.clone(), account.clone())) {
             return Err(FleetError::Refused("this attempt was ended".into()));
         }
-        let known = self.instances.iter().find(|known| known.is_of(&attempt));
+        let known = self.instances.iter().find(|known| known.is_of(&attempt, account));
         if let Some(known) = known {
             let same = known.order == *order;
             let made = Provisioned { instance: known.id.clone(), address: known.address.clone() };
@@ -146,10 +156,10 @@ impl Ground {
         if settings.capacity.is_some_and(|capacity| claimed.saturating_add(order.gpus) > capacity) {
             return Err(FleetError::Capacity("simulated: no more GPUs".into()));
         }
-        Ok(self.make(order, now, settings))
+        Ok(self.make((order, account), now, settings))
     }
 
-    fn make(&mut self, order: &Order, now: Timestamp, settings: &Settings) -> Provisioned {
+    fn make(&mut self, (order, account): (&Order, &Account), now: Timestamp, settings: &Settings) -> Provisioned {
         let id = InstanceId::new(format!("i-{:016x}", self.rng.next_u64()));
         let number = self.instances.len();
         let host = format!("10.0.{}.{}", number / 256 % 256, number % 256);
@@ -162,43 +172,45 @@ impl Ground {
             running_at: now.plus(self.rng.within(&settings.boot)),
             stops_at: None,
             list_lag: self.rng.within(&settings.list_lag),
+            account: account.clone(),
         });
         Provisioned { instance: id, address }
     }
 
     /// What was to be seen at `at`. Absence alone says nothing: an order may be under way.
-    fn describe(&self, attempt: &Attempt, at: Timestamp) -> Sighting {
-        let mut made = self.instances.iter().filter(|one| one.is_of(attempt) && one.requested_at <= at);
+    fn describe(&self, (attempt, account): (&Attempt, &Account), at: Timestamp) -> Sighting {
+        let mut made = self.instances.iter().filter(|one| one.is_of(attempt, account) && one.requested_at <= at);
+        let ended = self.tombstones.get(&(attempt.clone(), account.clone()));
         match made.next() {
             Some(one) if one.is_live(at) => Sighting::Running,
             Some(one) => Sighting::Gone { stopped_at: one.stops_at },
-            None if self.tombstones.get(attempt).is_some_and(|since| *since <= at) => {
-                Sighting::Gone { stopped_at: None }
-            }
+            None if ended.is_some_and(|since| *since <= at) => Sighting::Gone { stopped_at: None },
             None => Sighting::Running,
         }
     }
 
-    fn terminate(&mut self, attempt: Attempt, now: Timestamp, settings: &Settings) {
-        for one in self.instances.iter_mut().filter(|one| one.is_of(&attempt) && one.stops_at.is_none()) {
+    fn terminate(&mut self, (attempt, account): (Attempt, Account), now: Timestamp, settings: &Settings) {
+        let live = |one: &&mut Instance| one.is_of(&attempt, &account) && one.stops_at.is_none();
+        for one in self.instances.iter_mut().filter(live) {
             one.stops_at = Some(now.plus(self.rng.within(&settings.stop)));
         }
-        self.tombstones.entry(attempt).or_insert(now);
+        self.tombstones.entry((attempt, account)).or_insert(now);
     }
 
-    fn list(&self, at: Timestamp) -> Vec<Tagged> {
+    fn list(&self, account: &Account, at: Timestamp) -> Vec<Tagged> {
         let tagged = |one: &Instance| Tagged { instance: one.id.clone(), attempt: one.order.of() };
-        self.instances.iter().filter(|one| one.is_listed(at)).map(tagged).collect()
+        let listed = |one: &&Instance| one.account == *account && one.is_listed(at);
+        self.instances.iter().filter(listed).map(tagged).collect()
     }
 
     /// What was made for an attempt.
     pub(super) fn of_attempt(&self, attempt: &Attempt) -> Option<&Instance> {
-        self.instances.iter().find(|one| one.is_of(attempt))
+        self.instances.iter().find(|one| one.order.of() == *attempt)
     }
 
     /// Whether nothing can be made for an attempt any more.
     pub(super) fn is_ended(&self, attempt: &Attempt) -> bool {
-        self.tombstones.contains_key(attempt)
+        self.tombstones.keys().any(|(ended, _)| ended == attempt)
     }
 
     /// When an instance stops, where that is settled.
@@ -215,44 +227,86 @@ impl Ground {
     }
 }
 
+/// The fleet as it is in one account.
+struct InAccount {
+    port: Port,
+    account: Account,
+}
+
+impl Port {
+    /// The fleet in the installation's own account.
+    fn own(&self) -> InAccount {
+        InAccount { port: Self(self.0.clone()), account: None }
+    }
+}
+
 #[async_trait]
-impl Fleet for Port {
+impl Fleet for InAccount {
     async fn provision(&self, order: &Order) -> Result<Provisioned, FleetError> {
         let effect = |state: &mut State, when| {
             let State { fleet, settings, now, .. } = state;
+            let order = (order, &self.account);
             if when == When::Late {
                 fleet.late(order, *now, settings);
                 return Err(FleetError::Port(PortError::Unavailable("still under way".into())));
             }
             fleet.provision(order, *now, settings)
         };
-        self.0.call("fleet.provision", effect).await
+        self.port.0.call("fleet.provision", effect).await
     }
 
     async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {
-        let asked = attempt.clone();
         let effect = |state: &mut State, when| {
             let at = state.fleet.moment(state.now, &state.settings, when);
-            Ok(state.fleet.describe(&asked, at))
+            Ok(state.fleet.describe((attempt, &self.account), at))
         };
-        self.0.call("fleet.describe", effect).await
+        self.port.0.call("fleet.describe", effect).await
     }
 
     async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError> {
         let effect = |state: &mut State, _when| {
             let State { fleet, settings, now, .. } = state;
-            fleet.terminate(attempt.clone(), *now, settings);
+            fleet.terminate((attempt.clone(), self.account.clone()), *now, settings);
             Ok(())
         };
-        self.0.call("fleet.terminate", effect).await
+        self.port.0.call("fleet.terminate", effect).await
     }
 
     async fn list(&self) -> Result<Vec<Tagged>, PortError> {
         let effect = |state: &mut State, when| {
             let at = state.fleet.moment(state.now, &state.settings, when);
-            Ok(state.fleet.list(at))
+            Ok(state.fleet.list(&self.account, at))
         };
-        self.0.call("fleet.list", effect).await
+        self.port.0.call("fleet.list", effect).await
+    }
+}
+
+#[async_trait]
+impl Fleet for Port {
+    async fn provision(&self, order: &Order) -> Result<Provisioned, FleetError> {
+        self.own().provision(order).await
+    }
+
+    async fn describe(&self, attempt: &Attempt) -> Result<Sighting, PortError> {
+        self.own().describe(attempt).await
+    }
+
+    async fn terminate(&self, attempt: &Attempt) -> Result<(), PortError> {
+        self.own().terminate(attempt).await
+    }
+
+    async fn list(&self) -> Result<Vec<Tagged>, PortError> {
+        self.own().list().await
+    }
+
+    fn in_account(&self, keys: &CloudKeys) -> Arc<dyn Fleet> {
+        match keys {
+            CloudKeys::Aws(keys) => {
+                let account = Some(keys.access_key_id.reveal().to_owned());
+                Arc::new(InAccount { port: Self(self.0.clone()), account })
+            }
+            CloudKeys::Azure(_) | CloudKeys::Gcp(_) => Arc::new(Nowhere),
+        }
     }
 }
 
@@ -278,16 +332,16 @@ impl World {
         let live = !self.live(workload).is_empty();
         let fleet = &self.state().fleet;
         let arriving = |order: &Order| {
-            let ended = fleet.tombstones.contains_key(&order.of());
+            let ended = fleet.is_ended(&order.of());
             order.workload == workload && !ended
         };
-        live || fleet.under_way.iter().any(|(_, order)| arriving(order))
+        live || fleet.under_way.iter().any(|(_, order, _)| arriving(order))
     }
 
     /// When the next order that is under way arrives.
     #[must_use]
     pub fn next_arrival(&self) -> Option<Timestamp> {
-        self.state().fleet.under_way.iter().map(|(at, _)| *at).min()
+        self.state().fleet.under_way.iter().map(|(at, ..)| *at).min()
     }
 
     /// When anything of a workload really ran, in the order of its making.

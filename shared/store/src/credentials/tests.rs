@@ -54,7 +54,7 @@ async fn defaults(store: &Store) -> BTreeSet<CredentialId> {
     let found = listed.iter().filter(|credential| credential.is_default).map(|it| it.id).collect::<BTreeSet<_>>();
     let mut named = BTreeSet::new();
     for provider in Provider::ALL {
-        named.extend(store.default_credential(&tenant(), provider).await.unwrap().map(|it| it.id));
+        named.extend(store.default_credential(&tenant(), provider).await.unwrap());
     }
     assert_eq!(found, named);
     found

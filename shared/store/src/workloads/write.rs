@@ -13,7 +13,7 @@ use domain::{
 
 use super::{ATTEMPT, AttemptRow, PARTICULARS, PEOPLE, WORKLOAD, event_key, owner_partition, partition};
 use crate::{
-    Store, StoreError, Table, capacity, clusters, disks,
+    Store, StoreError, Table, capacity, clusters, credentials, disks,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
     items::{Item, millis, number, row, text},
     tables::{DUE_NOW, TTL},
@@ -121,6 +121,7 @@ impl Store {
         capacity::account(&mut transaction, from, workload)?;
         usage::account(&mut transaction, from, workload)?;
         clusters::account(&mut transaction, from, workload)?;
+        credentials::account(&mut transaction, from, workload)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
         if let Some(disk) = &write.disk {
             disks::add(&mut transaction, &disk.change, disk.most, last.entry.at)?;

@@ -25,6 +25,7 @@ fn served(idle_minutes: Option<u32>) -> ModelServe {
         context_length: 8192,
         provider: Provider::Aws,
         region: RegionName::parse("us-west-2").unwrap(),
+        credential: None,
         asked_by: "ann".to_owned(),
         use_spot: true,
         idle_minutes,
