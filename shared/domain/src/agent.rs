@@ -12,7 +12,7 @@ use crate::{Secret, SecretHash, Timestamp, VolumeId, WorkloadId};
 
 mod model;
 
-pub use self::model::{ModelServer, Serve};
+pub use self::model::{ModelServer, Serve, VLLM_VERSION};
 
 /// How the agent is started: written by the fleet for this one attempt, read by the agent from its standard input or a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

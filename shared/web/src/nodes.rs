@@ -2,6 +2,7 @@
 
 use domain::{
     TenantId, Timestamp, UserName, Workload, WorkloadId,
+    agent::VLLM_VERSION,
     credential::Provider,
     gpu::Gpu,
     job::{ModelServe, Spec},
@@ -21,7 +22,7 @@ use utoipa::ToSchema;
 use crate::{Command, Error, Input, Nothing, Problem};
 
 /// What serves models where GPUs are bought: vLLM's own image, with its server and everything that it needs.
-const IMAGE: &str = "vllm/vllm-openai:v0.11.0";
+const IMAGE: &str = "vllm/vllm-openai";
 
 /// How often a launch is begun anew whose credential was deleted meanwhile.
 const LAUNCH_TRIES: u32 = 3;
@@ -212,7 +213,8 @@ async fn spec(plane: &Plane, wanted: &Launch, (tenant, by): (&TenantId, &str)) -
         use_spot: *use_spot,
         idle_minutes,
     };
-    let image = ImageName::parse(IMAGE).map_err(|bad| StoreError::Broken(bad.to_string()))?;
+    let image =
+        ImageName::parse(&format!("{IMAGE}:v{VLLM_VERSION}")).map_err(|bad| StoreError::Broken(bad.to_string()))?;
     let spec = Spec {
         image,
         instance_type: machine.to_owned(),

@@ -249,7 +249,7 @@ fn pass(h: &mut Harness, most: usize) -> Law {
 
 #[test]
 fn random_schedules_with_disks_break_no_law() {
-    soak("laws::disks::random", schedule);
+    soak(("laws::disks::random", 2_000), schedule);
 }
 
 /// What a schedule has seen, by its name.

@@ -44,13 +44,19 @@ fn i24_state(h: &Harness, disk: &Disk) -> Law {
         let snapshot = pending.snapshot.as_ref().and_then(|id| h.disks.snapshot(id));
         snapshot.is_some_and(|one| now < one.ends_at.plus(SLACK))
     });
+    // A snapshot that fails is believed to after a while, and removed; then another one is begun.
+    let failed_just_now = disk.pending.is_none()
+        && h.disks
+            .snapshots
+            .iter()
+            .any(|one| one.fails && one.of.disk == disk.id && one.deleted_at.is_some_and(|at| now < at.plus(SLACK)));
     let holder = disk.holder.and_then(|holder| h.rows.workloads.get(&holder));
     let fine = match disk.state {
         DiskState::Creating | DiskState::Deleted => false,
         DiskState::Available => disk.volume.is_none() && disk.pending.is_none() && disk.holder.is_none(),
         DiskState::Attached => holder.is_some_and(goes_on) && (disk.pending.is_none() || waits),
         // A job may have come to its end just now.
-        DiskState::Detaching | DiskState::BackingUp => waits || now < disk.since.plus(SLACK),
+        DiskState::Detaching | DiskState::BackingUp => waits || failed_just_now || now < disk.since.plus(SLACK),
         DiskState::Deleting => disk.operation.is_none() && disk.delete_at.is_some_and(|at| now < at.plus(SLACK)),
     };
     if fine {

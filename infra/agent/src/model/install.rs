@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use domain::agent::ModelServer;
+use domain::agent::{ModelServer, VLLM_VERSION};
 use tokio::process::Command;
 
 use crate::{
@@ -21,8 +21,7 @@ use crate::{
 const STEP_WITHIN: Duration = Duration::from_secs(60 * 60);
 /// How much of what a program said last explains its failure.
 const SAID_LAST: usize = 200;
-/// What is installed where the node has none: versions that this agent's arguments are known to fit.
-const VLLM: &str = "vllm==0.33.0";
+/// What is installed where the node has none, besides vLLM ([`VLLM_VERSION`]): a version that this agent's arguments are known to fit.
 const LLAMA_CPP: &str = "xllamacpp==2026.10.11549";
 /// The folder of what is installed, in the home of the job's processes.
 const FOLDER: &str = ".slipway-model";
@@ -56,7 +55,7 @@ pub(super) async fn prepared(node: &Node, model: &Model) -> Result<Prepared, Str
                     installing.told("The node has vLLM already.".to_owned(), INSTALLED).await;
                     program
                 }
-                None => installing.environment("vLLM", VLLM).await?.join("bin/vllm"),
+                None => installing.environment("vLLM", &format!("vllm=={VLLM_VERSION}")).await?.join("bin/vllm"),
             };
             Ok(Prepared { program, leading: Vec::new() })
         }

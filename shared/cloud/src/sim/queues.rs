@@ -28,6 +28,9 @@ pub struct Queued {
     number: u64,
 }
 
+/// How often one message is delivered again although it was not given back.
+const MOST_DOUBLED: u32 = 2;
+
 /// One delivery. Unless it is acknowledged, the message comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -86,6 +89,8 @@ impl Queues {
         let chosen = self.rng.pick(&self.deliverable(queue, now))?;
         let twice = !queue.is_fifo() && self.rng.chance(settings.duplicates);
         let one = self.waiting.get_mut(chosen)?;
+        // A queue that delivers a message more than once does so rarely, and never so often that this alone would bury it.
+        let twice = twice && one.receives < MOST_DOUBLED;
         one.receives += 1;
         one.visible_at = if twice { now } else { now.plus(settings.visibility) };
         Some(Delivery { message: one.message.clone(), receives: one.receives, number: one.number })

@@ -15,6 +15,9 @@ pub struct Serve {
     pub gpus: u32,
 }
 
+/// The version of vLLM that serves models, from PyPI and as an image alike: the one that the agent's arguments are known to fit.
+pub const VLLM_VERSION: &str = "0.33.0";
+
 /// A program that serves a model by `OpenAI`'s API. Which it is belongs to the fleet and its node, and never to a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
