@@ -1,6 +1,9 @@
 //! Disks, as their owners use them.
 
+use cloud::sim::Executor;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::support::{
     drive::{A10G, Agent, Bench, report, small},
@@ -195,6 +198,60 @@ fn t_002_19_a_disk_is_renamed_in_the_references_words() {
     check(&bench.send(rename("new", "other").bearer(&key)), 409, "in use");
     check(&bench.send(Ask::new(http::Method::DELETE, "/v1/disks/new").bearer(&key)), 409, "in use");
     drop(id);
+}
+
+/// Renames a disk while its worker works: the answer waits for the tags.
+fn renamed(bench: &Bench, key: &str, from: &str, to: &str) -> Value {
+    let mut executor = Executor::new(&bench.world);
+    let ask = Ask::post(format!("/v1/disks/{from}/rename")).json(&json!({"new_name": to})).bearer(key).request();
+    let router = bench.router.clone();
+    let task = executor.spawn("rename", async move {
+        let body = router.oneshot(ask).await.unwrap().into_body().collect().await.unwrap();
+        serde_json::from_slice::<Value>(&body.to_bytes()).unwrap()
+    });
+    executor.run_until_stalled().unwrap();
+    bench.tend_disks();
+    let soon = bench.world.now().plus(std::time::Duration::from_secs(10));
+    executor.advance(soon).unwrap();
+    executor.take(task).expect("an answer")
+}
+
+#[test]
+fn t_002_19_snapshots_follow_a_rename_and_those_that_cannot_follow_later() {
+    let (bench, key) = bench();
+    for _ in 0..3 {
+        use_once(&bench, &key, "a0");
+        rest(&bench, &key, "a0");
+    }
+    let named = |name: &str| bench.world.snapshots().iter().filter(|one| one.name.as_str() == name).count();
+    let answer = renamed(&bench, &key, "a0", "a1");
+    let words = "Disk renamed from 'a0' to 'a1' (3 snapshots updated)";
+    assert_eq!(answer, json!({"message": words, "old_name": "a0", "new_name": "a1", "snapshots_updated": 3}));
+    assert_eq!(named("a1"), 3);
+    bench.world.set(|settings| settings.failing_tags = 400);
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 1..9 {
+        let (from, to) = (format!("a{number}"), format!("a{}", number + 1));
+        let answer = renamed(&bench, &key, &from, &to);
+        let updated = answer["snapshots_updated"].as_u64().unwrap();
+        let how =
+            if updated == 3 { "3 snapshots updated".to_owned() } else { format!("{updated}/3 snapshots updated") };
+        assert_eq!(answer["message"], format!("Disk renamed from '{from}' to '{to}' ({how})"));
+        let errors = answer["errors"].as_array().cloned().unwrap_or_default();
+        assert_eq!(errors.len() as u64 + updated, 3, "{answer}");
+        let words = |error: &Value| {
+            error.as_str().is_some_and(|text| text.starts_with("snap-") && text.ends_with(": Access denied"))
+        };
+        assert!(errors.iter().all(words), "{answer}");
+        seen.insert(updated);
+    }
+    assert!(seen.contains(&1) || seen.contains(&2), "some of them, and not all: {seen:?}");
+    bench.world.set(|settings| settings.failing_tags = 0);
+    for _ in 0..10 {
+        bench.pass(60);
+        bench.sweep_disks();
+    }
+    assert_eq!(named("a9"), 3, "what failed is repaired by itself");
 }
 
 #[test]

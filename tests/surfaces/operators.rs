@@ -72,7 +72,8 @@ fn t_000_22_usage() {
         match by {
             "model" => assert_eq!(of("meta-llama/Llama-3.1-8B-Instruct"), shown["gpu_seconds"]),
             "key" => {
-                assert_eq!((of(&format!("key-{key_id}")), of("ann").is_u64()), (shown["gpu_seconds"].clone(), true))
+                let parts = (of(&format!("key-{key_id}")), of("ann").is_u64());
+                assert_eq!(parts, (shown["gpu_seconds"].clone(), true));
             }
             "day" => assert_eq!(report["parts"].as_object().unwrap().len(), 2, "{report}"),
             _ => assert_eq!(of(&id), shown["gpu_seconds"]),

@@ -165,11 +165,11 @@ pub async fn reconcile(plane: &Plane, tenant: &TenantId, id: WorkloadId) -> Resu
         Stage::Over => Ok(()),
         Stage::Ending => {
             release_launch(plane, &workload).await?;
-            wind_down::wind_down(plane, workload).await
+            Box::pin(wind_down::wind_down(plane, workload)).await
         }
         Stage::Waiting | Stage::Launching | Stage::Running => {
             // Fetching keys may take long, and is nothing to wait for with GPUs that nobody uses.
-            wind_down::notice_loss(plane, &workload).await?;
+            Box::pin(wind_down::notice_loss(plane, &workload)).await?;
             people::fetch(plane, &workload).await
         }
     }
@@ -278,7 +278,7 @@ async fn undo(
     let workload: Result<Workload, StepError> = failed.await;
     let workload = workload?;
     if workload.state == State::Draining {
-        wind_down::wind_down(plane, workload).await?;
+        Box::pin(wind_down::wind_down(plane, workload)).await?;
     }
     Ok(json!({}))
 }

@@ -55,7 +55,6 @@ pub mod dollars {
     ///
     /// # Errors
     /// When `to` fails.
-    #[expect(clippy::ref_option, reason = "serde hands it over so")]
     pub fn serialize<S: Serializer>(price: &Option<Price>, to: S) -> Result<S::Ok, S::Error> {
         price.map(Price::dollars).serialize(to)
     }

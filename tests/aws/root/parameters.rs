@@ -33,12 +33,20 @@ fn groups() -> [Group; 4] {
 }
 
 fn installation() -> Vec<(&'static str, Value)> {
+    // The hash of no token that anybody could know.
+    let nobodys = "0".repeat(64);
     let mut token = pattern(
-        &"0".repeat(64),
+        &nobodys,
         "The SHA-256 of the admin's token, in lower-case hexadecimal: printf %s \"$TOKEN\" | sha256sum. The default is nobody's.",
         "^[0-9a-f]{64}$",
     );
     token["NoEcho"] = json!(true);
+    let mut service = pattern(
+        &nobodys,
+        "The same of the service token, with which operators' tools list clusters.",
+        "^[0-9a-f]{64}$",
+    );
+    service["NoEcho"] = json!(true);
     let mut long_lived = text("false", "Whether the keys of IAM users, which live for years, may log in.");
     long_lived["AllowedValues"] = json!(["true", "false"]);
     vec![
@@ -51,6 +59,7 @@ fn installation() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("AdminTokenSha256", token),
+        ("ServiceTokenSha256", service),
         (
             "LoginTable",
             text("[]", "Which AWS roles may log in: a JSON list of {account, role, tenant, sessions_are_people}."),
@@ -60,7 +69,7 @@ fn installation() -> Vec<(&'static str, Value)> {
             "Pools",
             text(
                 POOLS,
-                "What is offered: a JSON list of {id, gpu, max_per_node, nodes}; nodes is how many of that size may be had at once.",
+                "What is offered: a JSON list of {id, gpu, max_per_node, nodes, gpu_hour_usd}; nodes is how many of that size may be had at once, and the price is EC2's list price where it is left out.",
             ),
         ),
         ("Policy", text("", "Limits, as JSON, such as {\"longest_hours\": 24}. Empty means the defaults.")),
@@ -162,7 +171,9 @@ fn defaults_are_what_the_code_reads() {
     let default = |name: &str| parameters[name]["Default"].as_str().expect("a default").to_owned();
     let logins: domain::identity::LoginTable = serde_json::from_str(&default("LoginTable")).expect("a login table");
     assert_eq!(logins, domain::identity::LoginTable::default());
-    domain::SecretHash::try_from(default("AdminTokenSha256")).expect("a hash");
+    for token in ["AdminTokenSha256", "ServiceTokenSha256"] {
+        domain::SecretHash::try_from(default(token)).expect("a hash");
+    }
     let pools: Vec<Value> = serde_json::from_str(&default("Pools")).expect("pools");
     for pool in pools {
         let gpu: domain::gpu::Gpu = serde_json::from_value(pool["gpu"].clone()).expect("a GPU");

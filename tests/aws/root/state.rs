@@ -57,7 +57,8 @@ fn key() -> Resources {
 }
 
 fn secrets() -> Resources {
-    let service = r#"{"admin_token_sha256": "${AdminTokenSha256}", "login_table": ${LoginTable}}"#;
+    let hashes = r#""admin_token_sha256": "${AdminTokenSha256}", "service_token_sha256": "${ServiceTokenSha256}""#;
+    let service = format!(r#"{{{hashes}, "login_table": ${{LoginTable}}}}"#);
     vec![
         (
             "ServiceSecret".into(),
@@ -65,7 +66,7 @@ fn secrets() -> Resources {
                 "Type": "AWS::SecretsManager::Secret",
                 "DeletionPolicy": "Delete",
                 "UpdateReplacePolicy": "Delete",
-                "Properties": {"Description": sub("${Deployment}: the admin's token and the login table"), "SecretString": sub(service)}
+                "Properties": {"Description": sub("${Deployment}: the admin's and the service token, and the login table"), "SecretString": sub(&service)}
             }),
         ),
         (
