@@ -7,6 +7,7 @@ use domain::{
     job::Fetch,
     lifecycle::{Cause, Stage, State},
     message::{Message, QueueName},
+    policy,
     timeline::Entry,
 };
 use futures::executor::block_on;
@@ -160,14 +161,20 @@ fn i24_agreed(h: &Harness, row: &Workload, over: bool) -> Law {
         State::Ended => live == 0,
         State::Queued => live == 0 && !over,
         State::Draining => !over,
-        // What went away without a word is noticed at the sweep's next look.
-        State::Active => live == 1 && !over,
+        State::Active => (live == 1 || went_just_now(h, row)) && !over,
         _ => !over,
     };
     if agreed {
         return Ok(());
     }
     broken("I24", format!("{} is {} while {live} instances run", row.id, row.state.name()))
+}
+
+/// What went away without a word is noticed at the sweep's next look.
+fn went_just_now(h: &Harness, row: &Workload) -> bool {
+    let noticed = policy::LOOK_AGAIN + SLACK;
+    let went = |one: &cloud::sim::Instance| one.stops_at.is_some_and(|at| h.world.now() < at.plus(noticed));
+    h.world.instances().iter().any(|one| one.order.workload == row.id && went(one))
 }
 
 /// Nobody waits for keys for ever. It belongs to I23: a message was lost that nothing sends again.

@@ -32,12 +32,13 @@ enum Makes {
 type Scene = fn(u64, Option<Bug>) -> Result<(), Violation>;
 
 /// Every method of every port.
-const METHODS: [(&str, Makes); 36] = [
+const METHODS: [(&str, Makes); 39] = [
     ("Attacher::attach", Swept(disks::scenes::an_unknown_volume_goes)),
     ("Attacher::create", Swept(disks::scenes::an_unknown_volume_goes)),
     ("Clock::now", Nothing),
     ("Clock::sleep", Nothing),
     ("Fleet::describe", Nothing),
+    ("Fleet::in_account", Nothing),
     ("Fleet::list", Nothing),
     ("Fleet::provision", Swept(an_orphan_is_ended)),
     ("Fleet::terminate", Nothing),
@@ -45,9 +46,11 @@ const METHODS: [(&str, Makes); 36] = [
     ("Identity::presigned_caller", Nothing),
     ("Ids::credential", Nothing),
     ("Ids::disk", Nothing),
+    ("Ids::key", Nothing),
     ("Ids::message", Nothing),
     ("Ids::operation", Nothing),
     ("Ids::random", Nothing),
+    ("Ids::tenant", Nothing),
     ("Ids::workload", Nothing),
     ("Launches::complete", Nothing),
     ("Launches::fail", Nothing),

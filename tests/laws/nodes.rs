@@ -274,7 +274,7 @@ fn every_sown_bug_about_nodes_is_caught() {
 
 #[test]
 fn random_schedules_with_nodes_break_no_law() {
-    soak(("laws::nodes", 500), schedule);
+    soak(("laws::nodes", 200), schedule);
 }
 
 /// What a schedule has seen, by its name.
