@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use cloud::Ids;
@@ -35,14 +36,8 @@ impl DataDir {
             .mode(0o600)
             .open(&lock)
             .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                file.take(20).read_to_string(&mut owner).map_err(failed)?;
-                return Err(StartError::InUse { path: root, owner });
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        if let Some(owner) = taken(&mut file).map_err(failed)? {
+            return Err(StartError::InUse { path: root, owner });
         }
         let written =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
@@ -172,6 +167,31 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StartError> {
     }
 }
 
+/// How long a lock is waited for whose owner is dead.
+const ORPHANED: (u32, Duration) = (40, Duration::from_millis(50));
+
+/// Takes the lock, or says whose it is. A process that was killed while it started a program leaves a child that has its open files until it
+/// becomes that program: so the lock of an owner who is dead is waited for.
+fn taken(file: &mut File) -> io::Result<Option<String>> {
+    let (looks, pause) = ORPHANED;
+    let mut owner = String::new();
+    for _ in 0..looks {
+        match file.try_lock() {
+            Ok(()) => return Ok(None),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        owner.clear();
+        file.rewind()?;
+        Read::by_ref(file).take(20).read_to_string(&mut owner)?;
+        if Path::new("/proc").join(&owner).exists() {
+            break;
+        }
+        std::thread::sleep(pause);
+    }
+    Ok(Some(owner))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -194,6 +214,20 @@ mod tests {
         drop(first);
         DataDir::open(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
+    }
+
+    /// What a process leaves that is killed between a fork and the program that it was for.
+    #[test]
+    fn the_lock_of_a_dead_owner_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(DataDir::open(folder.path()).unwrap());
+        let lock = OpenOptions::new().read(true).write(true).open(folder.path().join("lock")).unwrap();
+        lock.try_lock().unwrap();
+        // No process has this number: it is larger than any may be (proc(5), `pid_max`).
+        fs::write(folder.path().join("lock"), "4194305").unwrap();
+        let mut child = std::process::Command::new("sleep").arg("0.3").stdin(lock).spawn().unwrap();
+        DataDir::open(folder.path()).unwrap();
+        assert!(child.wait().unwrap().success(), "it had the lock until its end");
     }
 
     #[test]
