@@ -18,7 +18,8 @@ use domain::agent::Boot;
 use nix::unistd::geteuid;
 
 use self::host::{
-    hidden_folders, homes_of_ours, is_anew, nvidia_devices, outermost, resolver, secret_files, shown_in_home,
+    given_files, hidden_folders, homes_of_ours, is_anew, nvidia_devices, outermost, resolver, secret_files,
+    shown_in_home,
 };
 use crate::{
     AgentError,
@@ -226,6 +227,8 @@ struct Layout {
     masked: Vec<PathBuf>,
     /// Folders that are shown although they lie in hidden ones.
     shown: Vec<PathBuf>,
+    /// Files that are shown although they lie in places that are the job's own or empty: a model server's program and what it is given.
+    given: Vec<PathBuf>,
     /// Files and folders for host names, as (here, there).
     resolver: Option<(PathBuf, PathBuf)>,
     devices: Vec<PathBuf>,
@@ -257,6 +260,8 @@ impl Layout {
             let covered = |file: &Path| homes.iter().chain(&hidden).any(|folder| file.starts_with(folder));
             masked.extend(fs::canonicalize(&boot.host_key).ok().filter(|key| !is_anew(key) && !covered(key)));
         }
+        let server = boot.model_server.as_ref().filter(|_server| boot.model_port.is_some());
+        let given = given_files(server, &homes, &boot.hidden);
         let simulated = boot.gpus_simulated || boot.gpus.is_empty();
         Ok(Self {
             entries: entries(&root).map_err(AgentError::file("reading", &root))?,
@@ -264,6 +269,7 @@ impl Layout {
             hidden,
             masked,
             shown,
+            given,
             resolver: resolver(&root, here),
             devices: if simulated { Vec::new() } else { nvidia_devices() },
             var_tmp: root.join("var/tmp").is_dir(),
@@ -334,6 +340,9 @@ impl Layout {
         flags.empty(&self.homes);
         for folder in &self.shown {
             flags.bind("--ro-bind", folder, folder);
+        }
+        for file in &self.given {
+            flags.bind("--ro-bind", file, file);
         }
         // After what is shown, so that nothing shown can bring these back.
         flags.empty(&self.hidden);

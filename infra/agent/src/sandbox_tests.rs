@@ -1,5 +1,7 @@
 //! What the sandbox shows and hides, as flags.
 
+use domain::agent::ModelServer;
+
 use super::{host::is_a_users_home, *};
 
 fn layout() -> Layout {
@@ -10,6 +12,7 @@ fn layout() -> Layout {
         hidden: vec!["/srv/slipway".into()],
         masked: vec!["/etc/shadow".into()],
         shown: vec!["/root/.pyenv".into()],
+        given: vec!["/tmp/server.py".into()],
         resolver: None,
         devices: vec!["/dev/nvidia0".into()],
         var_tmp: true,
@@ -41,7 +44,7 @@ fn the_flags_show_and_hide() {
         "--ro-bind /usr /usr --symlink usr/bin /bin",
         "--dev-bind-try /dev/nvidia0 /dev/nvidia0",
         "--bind /srv/slipway/work/1/tmp /tmp --bind /srv/slipway/work/1/tmp /var/tmp",
-        "--tmpfs /run --tmpfs /home --tmpfs /root --ro-bind /root/.pyenv /root/.pyenv --tmpfs /srv/slipway",
+        "--tmpfs /run --tmpfs /home --tmpfs /root --ro-bind /root/.pyenv /root/.pyenv --ro-bind /tmp/server.py /tmp/server.py --tmpfs /srv/slipway",
         "--ro-bind /dev/null /etc/shadow",
         "--bind /srv/slipway/work/1/home /home/dev",
         "--ro-bind /opt/slipway /run/slipway/slipway",
@@ -155,4 +158,32 @@ fn the_roots_own_places_are_left_out() {
     let mut found = entries(folder.path()).unwrap();
     found.sort_by_key(|entry| matches!(entry, Entry::Link { .. }));
     assert_eq!(found, [Entry::Folder("usr".into()), Entry::Link { name: "bin".into(), target: "usr/bin".into() }]);
+}
+
+#[test]
+fn what_a_model_server_is_given_is_shown() {
+    let folder = tempfile::tempdir_in("/tmp").expect("a folder");
+    let (script, kept) = (folder.path().join("server.py"), folder.path().join("data/key"));
+    fs::create_dir(folder.path().join("data")).expect("a folder");
+    for file in [&script, &kept] {
+        fs::write(file, "x").expect("written");
+    }
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&kept, &link).expect("a link");
+    let text = |path: &std::path::Path| path.display().to_string();
+    let argv = [
+        "python3".to_owned(),
+        text(&script),
+        text(&kept),
+        text(&link),
+        text(folder.path()),
+        "/tmp/nothing-of-this-name".to_owned(),
+        "/etc/passwd".to_owned(),
+        format!("--model={}", text(&script)),
+    ];
+    let server = ModelServer::Command { argv: argv.into() };
+    let hidden = [text(&folder.path().join("data"))];
+    assert_eq!(given_files(Some(&server), &[], &hidden), [script]);
+    assert_eq!(given_files(Some(&ModelServer::Vllm), &[], &hidden), Vec::<PathBuf>::new());
+    assert_eq!(given_files(None, &[], &hidden), Vec::<PathBuf>::new());
 }

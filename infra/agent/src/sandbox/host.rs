@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use domain::agent::ModelServer;
 use nix::unistd::{User, geteuid};
 
 use crate::AgentError;
@@ -64,6 +65,17 @@ pub(super) fn outermost(folders: Vec<PathBuf>) -> Vec<PathBuf> {
         kept.push(folder);
     }
     kept
+}
+
+/// The files among the arguments of a model server of the installation's own, in which a job would see nothing. Of the fleet's folders nothing
+/// is shown whoever names it.
+pub(super) fn given_files(server: Option<&ModelServer>, homes: &[PathBuf], fleets: &[String]) -> Vec<PathBuf> {
+    let Some(ModelServer::Command { argv }) = server else { return Vec::new() };
+    let fleets = fleets.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect::<Vec<_>>();
+    let unseen = |file: &Path| is_anew(file) || homes.iter().any(|home| file.starts_with(home));
+    let shown = |real: PathBuf| real.is_file() && !fleets.iter().any(|folder| real.starts_with(folder));
+    let files = argv.iter().map(PathBuf::from).filter(|file| file.is_absolute() && unseen(file));
+    files.filter(|file| fs::canonicalize(file).is_ok_and(shown)).collect()
 }
 
 /// Folders under `home` that the search path needs.
