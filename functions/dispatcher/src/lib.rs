@@ -9,6 +9,7 @@ use cloud::launches::Launch;
 use domain::{
     Disk, PoolId, Timestamp, WorkloadId,
     disk::DiskChange,
+    message::Message,
     placement::{self, Waiting},
 };
 use store::{
@@ -33,8 +34,9 @@ pub async fn ring(plane: &Plane, pool: &PoolId) -> Result<(), WorkError> {
         !waiting.is_empty() && decided.len() == waiting.len() && waiting.len() >= usize::try_from(A_PASS).unwrap_or(0);
     for place in decided {
         if !book(plane, pool, &place, disks.get(&place.waiting.workload)).await? {
-            // Somebody else was here: what was decided on is no longer so.
-            plane.ring(pool).await;
+            // Somebody else was here: what was decided on is no longer so. The sweep does not know yet that somebody waits here, so that a
+            // bell which cannot be rung has to fail this one, which then comes again.
+            plane.ports.queue.send(&Message::Doorbell { pool: pool.clone() }).await?;
             return Ok(());
         }
     }

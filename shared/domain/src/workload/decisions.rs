@@ -108,9 +108,13 @@ impl Workload {
         }))
     }
 
-    /// The snapshot has begun: what is written from here on belongs to the next one.
+    /// The snapshot has begun: what is written from here on belongs to the next one. `None` where none was asked for, and of what has ended,
+    /// which nothing changes any more.
     #[must_use]
     pub fn thaw(&self, now: Timestamp) -> Option<Change> {
+        if self.state == State::Ended {
+            return None;
+        }
         let number = self.disk.as_ref()?.mount.freeze?;
         Some(self.changed("snapshot", "The snapshot of the disk has begun", PLANE, now, |next| {
             if let Some(disk) = &mut next.disk {
