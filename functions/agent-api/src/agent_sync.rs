@@ -56,13 +56,11 @@ pub(crate) async fn agent_sync(
     if taken.ready {
         launch_goes_on(&plane, &taken.workload, Awaited::Ready).await?;
     }
-    // While a launch goes from phase to phase, what should be true is told to the next report that brings no news.
+    // While a launch goes from phase to phase, what should be true is told to the next report that brings no news: an agent that lacks something
+    // keeps the version that it has, and so is told. One that lacked nothing has seen all but its own report, which changes nothing of that.
     if taken.news {
-        return Ok(Json(Synced {
-            version: taken.workload.version,
-            desired: None,
-            next_sync_ms: plane.settings.sync_ms.0,
-        }));
+        let version = if report.applied == taken.before { taken.workload.version } else { report.applied };
+        return Ok(Json(Synced { version, desired: None, next_sync_ms: plane.settings.sync_ms.0 }));
     }
     Ok(Json(synced(&plane, &taken.workload, report.applied).await?))
 }
@@ -71,6 +69,8 @@ pub(crate) async fn agent_sync(
 struct Taken {
     /// The workload after it.
     workload: Workload,
+    /// The workload's version before it.
+    before: u64,
     /// It changed the workload.
     news: bool,
     /// The way in works: the launch may go on.
@@ -99,12 +99,12 @@ async fn take(plane: &Plane, agent: &AgentCaller, report: &Report) -> Result<Tak
         .decide((&agent.holder.tenant, agent.holder.workload), |found, now| async move {
             let workload = present(found, agent)?;
             let still = |workload: &Workload| workload.disk.as_ref().is_some_and(|disk| disk.frozen.is_some());
-            let was_still = still(&workload);
+            let (was_still, before) = (still(&workload), workload.version);
             let Reported { changes, ready } = workload.report(report, now);
             let write = Write { changes, ..Write::default() };
             let (news, workload) = (!write.changes.is_empty(), write.outcome().cloned().unwrap_or(workload));
             let frozen = still(&workload) && !was_still;
-            Ok((news.then_some(write), Taken { workload, news, ready, frozen }))
+            Ok((news.then_some(write), Taken { workload, before, news, ready, frozen }))
         })
         .await
 }
