@@ -102,10 +102,11 @@ fn workers() -> Vec<Function> {
         worker("Reconciler", "launcher", Trigger::Queue(QueueName::Reconciles)),
         worker("DiskWorker", "disk-worker", Trigger::Queue(QueueName::Disks)),
         worker("DiskSweep", "disk-worker", each_minute.clone()),
-        worker("DiskOrphans", "disk-worker", seldom),
+        worker("DiskOrphans", "disk-worker", seldom.clone()),
         worker("Sweeper", "sweeper", each_minute.clone()),
         worker("Orphans", "sweeper", each_minute.clone()),
         worker("Nodes", "sweeper", each_minute.clone()),
+        worker("Meters", "sweeper", seldom),
         worker("Tenants", "sweeper", each_minute),
     ];
     workers.extend(launcher::FUNCTIONS.map(|(function, _)| worker(function, "launcher", Trigger::Step)));

@@ -1,6 +1,7 @@
 //! Scenes in which each function does everything that it can do, so that its role can be written down.
 
 mod credentials;
+mod inference;
 mod nodes;
 mod tenants;
 mod volumes;
@@ -35,6 +36,7 @@ pub(crate) fn all() {
     tenants::all();
     credentials::all();
     nodes::all();
+    inference::all();
 }
 
 /// A disk's life: used, backed up, used by another, renamed, let go; with what the clock finds of it.

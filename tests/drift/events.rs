@@ -123,7 +123,7 @@ fn workers() -> BTreeMap<String, Value> {
         "account": "000000000000", "time": AT, "region": "eu-central-1",
         "resources": ["arn:aws:scheduler:eu-central-1:000000000000:schedule/default/slipway-sweep"], "detail": "{}"
     });
-    for clock in ["DiskOrphans", "DiskSweep", "Nodes", "Orphans", "Tenants"] {
+    for clock in ["DiskOrphans", "DiskSweep", "Meters", "Nodes", "Orphans", "Tenants"] {
         events.insert(clock.to_owned(), schedule.clone());
     }
     events.insert("Sweeper".to_owned(), schedule);
@@ -175,6 +175,7 @@ fn read(name: &str) -> Value {
 
 /// The request in a proxy event, with what is real in place of what stands for it.
 fn unpacked(scene: &Scene, operation: &Operation, event: &Value) -> Ask {
+    scene.serve_for(operation);
     let real = |text: &str| {
         samples().iter().fold(text.to_owned(), |text, (name, sample)| text.replace(sample, &scene.own[name]))
     };

@@ -50,6 +50,7 @@ fn model() -> Model {
         price_input_per_million: 0.15,
         price_output_per_million: 0.6,
         huggingface_id: name,
+        limits: domain::limits::Limits::default(),
     };
     Model::register(described, domain::Timestamp::default()).expect("a model")
 }

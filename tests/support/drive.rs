@@ -276,6 +276,24 @@ impl Bench {
         agent
     }
 
+    /// Launches the node of an answer until it is active; and where its model answers.
+    #[track_caller]
+    pub(crate) fn serve(&self, made: &Value) -> cloud::Upstream {
+        let id = made["id"].as_str().and_then(|id| id.strip_prefix("node-")).unwrap_or_else(|| panic!("{made}"));
+        self.dispatch(A10G);
+        self.launch(id);
+        let id = id.parse().expect("an id");
+        let workload = block_on(self.plane.store.workload(&self.tenant, id)).expect("read").expect("there");
+        cloud::Upstream(workload.authority().expect("an active node"))
+    }
+
+    /// What is due of limits and of what models were asked.
+    #[track_caller]
+    pub(crate) fn close_meters(&self) -> u32 {
+        let work = || block_on(sweeper::close_meters(&self.plane)).expect("a list");
+        grants::watch("Meters", &self.world, &self.embedded, work)
+    }
+
     /// A sweep.
     #[track_caller]
     pub(crate) fn sweep(&self) -> sweeper::Swept {
@@ -304,6 +322,12 @@ impl Bench {
     /// Another key of a tenant's; and its id.
     #[track_caller]
     pub(crate) fn a_tenant_key(&self, tenant: &str) -> (String, String) {
+        self.a_limited_key(tenant, domain::limits::Limits::default())
+    }
+
+    /// A key of a tenant's with limits of its own; and its id.
+    #[track_caller]
+    pub(crate) fn a_limited_key(&self, tenant: &str, limits: domain::limits::Limits) -> (String, String) {
         let (now, ids) = (self.world.now(), &self.plane.ports.ids);
         let (key, id) = (mint(KeyKind::Tenant, &ids.random()), ids.key(now));
         let known = TenantKeyRow {
@@ -315,6 +339,7 @@ impl Bench {
             created_at: now,
             expires_at: None,
             revoked_at: None,
+            limits,
         };
         block_on(self.plane.store.add_tenant_key(&known, None)).expect("a key");
         (key.reveal().to_owned(), id.to_string())

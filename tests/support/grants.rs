@@ -95,8 +95,13 @@ fn of_port(label: &str) -> &'static [(&'static str, &'static str)] {
             ("sqs:GetQueueAttributes", "queue/disks"),
         ],
         other if other.starts_with("volumes.") => of_volumes(other),
-        // Whoever logs in is asked about with their own credentials, and so is whoever stores some; GitHub is not AWS.
-        "identity.caller" | "identity.presigned_caller" | "people.keys_of" | "providers.check" | "queue.send" => &[],
+        // Whoever logs in is asked about with their own credentials, and so is whoever stores some; GitHub and model servers are not AWS.
+        "identity.caller"
+        | "identity.presigned_caller"
+        | "people.keys_of"
+        | "providers.check"
+        | "queue.send"
+        | "upstreams.ask" => &[],
         other if other.starts_with("store.") => &[],
         other => panic!("{other}: say in tests/support/grants.rs which actions this method of a port needs"),
     }

@@ -70,7 +70,7 @@ pub(crate) async fn plane(world: &World) -> (Plane, Embedded) {
     for (pool, node, gpus) in [("local/h100", "h100-1", 8), ("local/h100", "h100-2", 8), ("local/a10g", "a10g-1", 4)] {
         store.enter_node(&PoolId::new(pool), &domain::NodeId::new(node), gpus).await.expect("a node");
     }
-    (Plane { store, ports, settings: Arc::new(settings()) }, embedded)
+    (Plane { store, ports, settings: Arc::new(settings()), memory: Arc::default() }, embedded)
 }
 
 /// What the plane calls itself.

@@ -1,7 +1,8 @@
 //! Every operation, read from the API document, and a scene in which each one's example is good.
 
-use std::{collections::BTreeMap, io::Write, sync::OnceLock};
+use std::{cell::Cell, collections::BTreeMap, io::Write, sync::OnceLock};
 
+use cloud::sim::Script;
 use domain::{
     Disk, SnapshotId, TenantId, UserName, VolumeId,
     credential::{self, CloudKeys, Provider},
@@ -36,9 +37,14 @@ const SAMPLE_CREDENTIAL: &str = "cred-12345678-1234-1234-1234-123456789012";
 
 /// The model of every example: it is registered in every scene.
 pub(crate) const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
+/// The model that turns texts into vectors in every example.
+const SAMPLE_EMBEDDING: &str = "BAAI/bge-m3";
 /// The ids of a node and of an instance in every example.
 const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
 const SAMPLE_INSTANCE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d15";
+
+/// What a model's server answers in every example.
+const SAMPLE_ANSWER: &str = r#"{"object":"chat.completion","choices":[{"message":{"role":"assistant","content":"Paris"}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#;
 
 /// The name of the node's cluster in every example.
 const SAMPLE_CLUSTER: &str = "cl-3e1a5b7c9d14";
@@ -57,6 +63,7 @@ fn things(job: &str, disk: &str, operation: &str, [key, credential]: [&str; 2]) 
         ("key_id", key),
         ("credential_id", credential),
         ("model_name", SAMPLE_MODEL),
+        ("model", SAMPLE_MODEL),
         ("node_id", SAMPLE_NODE),
         ("instance_id", SAMPLE_INSTANCE),
         ("cluster_name", SAMPLE_CLUSTER),
@@ -320,6 +327,8 @@ pub(crate) struct Scene {
     pub(crate) token: String,
     /// A key of the tenant that the examples name, which pays for everything.
     pub(crate) tenant_key: String,
+    /// Models are served.
+    served: Cell<bool>,
 }
 
 impl Scene {
@@ -349,7 +358,7 @@ impl Scene {
         let cluster = format!("cl-{}", &node[node.len() - 12..]);
         let made = [("node_id", node), ("instance_id", instance), ("cluster_name", cluster)];
         own.extend(made.map(|(name, thing)| (name.to_owned(), thing)));
-        Self { bench, key, own, agent, token, tenant_key }
+        Self { bench, key, own, agent, token, tenant_key, served: Cell::new(false) }
     }
 
     /// The key that opens an operation.
@@ -374,8 +383,29 @@ impl Scene {
         }
     }
 
+    /// The models of the examples are served by shared nodes from now on, where an operation asks one.
+    pub(crate) fn serve_for(&self, operation: &Operation) {
+        if operation.described["tags"][0] != "inference" || self.served.replace(true) {
+            return;
+        }
+        let model = json!({
+            "name": SAMPLE_EMBEDDING, "family": "bge", "size": "0.6B", "type": "embedding", "context_length": 8192,
+            "vram_required_gb": 2, "price_input_per_million": 0.01, "price_output_per_million": 0
+        });
+        let admin = |ask: Ask| self.bench.send(ask.with("x-admin-token", ADMIN));
+        assert_eq!(admin(Ask::post("/admin/models").json(&model)).status, 201);
+        for model in [SAMPLE_MODEL, SAMPLE_EMBEDDING] {
+            let wanted =
+                json!({"provider": "aws", "region": "us-west-2", "gpu": "A10G", "gpu_count": 1, "model": model});
+            let made = admin(Ask::post("/admin/nodes/launch").json(&wanted)).json();
+            let at = self.bench.within("platform").serve(&made);
+            self.bench.world.serve(at, |_| Script::json(http::StatusCode::OK, SAMPLE_ANSWER));
+        }
+    }
+
     /// The operation's example, upon what is the holder's own, without a key.
     pub(crate) fn bare(&self, operation: &Operation) -> Ask {
+        self.serve_for(operation);
         Self::upon(operation, &self.own)
     }
 

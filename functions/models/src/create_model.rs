@@ -19,7 +19,7 @@ pub(crate) async fn create_model(
     command: Command<NewModel, Admin>,
 ) -> Result<(StatusCode, Json<Model>), Error> {
     let now = plane.ports.clock.now();
-    let made = model::Model::register(command.input.clone().into(), now).map_err(|bad| refused(&bad))?;
+    let made = model::Model::register(command.input.clone().described()?, now).map_err(|bad| refused(&bad))?;
     let answer = Model::from(&made);
     let claim = command.claim_new(format!("model {}", made.name.as_str()), &answer, now)?;
     match plane.store.write_model(&made, claim.as_ref()).await {

@@ -20,7 +20,7 @@ pub(crate) async fn update_model(
     Plain(update): Plain<ModelUpdate>,
 ) -> Result<Json<Model>, Error> {
     let known = read(&plane, &name).await?;
-    let next = known.describe(update.upon(&known), plane.ports.clock.now()).map_err(|bad| refused(&bad))?;
+    let next = known.describe(update.upon(&known)?, plane.ports.clock.now()).map_err(|bad| refused(&bad))?;
     plane.store.write_model(&next, None).await?;
     Ok(Json(Model::from(&next)))
 }

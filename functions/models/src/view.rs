@@ -7,7 +7,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::{Error, Input};
+use web::{Error, Input, LimitsBody};
 
 /// A model that is to be registered.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -46,26 +46,30 @@ pub(crate) struct NewModel {
     /// Its id at Hugging Face; its name when left out.
     #[schema(value_type = Option<String>, max_length = 128)]
     huggingface_id: Option<ModelName>,
+    /// What all together may ask of it.
+    limits: Option<LimitsBody>,
 }
 
 impl Input for NewModel {
     const SECRET: &'static [&'static str] = &[];
 }
 
-impl From<NewModel> for Described {
-    fn from(new: NewModel) -> Self {
-        let NewModel { name, family, size, kind, context_length, vram_required_gb, .. } = new;
-        Self {
-            huggingface_id: new.huggingface_id.unwrap_or_else(|| name.clone()),
+impl NewModel {
+    /// What the model is to be.
+    pub(crate) fn described(self) -> Result<Described, Error> {
+        let Self { name, family, size, kind, context_length, vram_required_gb, .. } = self;
+        Ok(Described {
+            huggingface_id: self.huggingface_id.unwrap_or_else(|| name.clone()),
             name,
             family,
             size,
             kind,
             context_length,
             vram_required_gb,
-            price_input_per_million: new.price_input_per_million,
-            price_output_per_million: new.price_output_per_million,
-        }
+            price_input_per_million: self.price_input_per_million,
+            price_output_per_million: self.price_output_per_million,
+            limits: self.limits.as_ref().map(LimitsBody::read).transpose()?.unwrap_or_default(),
+        })
     }
 }
 
@@ -95,6 +99,8 @@ pub(crate) struct ModelUpdate {
     price_output_per_million: Option<f64>,
     #[schema(value_type = Option<String>, max_length = 128)]
     huggingface_id: Option<ModelName>,
+    /// What all together may ask of it, in the place of all limits that it has: `{}` takes them away.
+    limits: Option<LimitsBody>,
 }
 
 impl Input for ModelUpdate {
@@ -103,8 +109,9 @@ impl Input for ModelUpdate {
 
 impl ModelUpdate {
     /// What the model is to be.
-    pub(crate) fn upon(self, known: &model::Model) -> Described {
-        Described {
+    pub(crate) fn upon(self, known: &model::Model) -> Result<Described, Error> {
+        let limits = self.limits.as_ref().map(LimitsBody::read).transpose()?;
+        Ok(Described {
             name: self.name.unwrap_or_else(|| known.name.clone()),
             family: self.family.unwrap_or_else(|| known.family.clone()),
             size: self.size.unwrap_or_else(|| known.size.clone()),
@@ -114,7 +121,8 @@ impl ModelUpdate {
             price_input_per_million: self.price_input_per_million.unwrap_or_else(|| known.price_input.dollars()),
             price_output_per_million: self.price_output_per_million.unwrap_or_else(|| known.price_output.dollars()),
             huggingface_id: self.huggingface_id.unwrap_or_else(|| known.huggingface_id.clone()),
-        }
+            limits: limits.unwrap_or_else(|| known.limits.clone()),
+        })
     }
 }
 
@@ -137,6 +145,10 @@ pub(crate) struct Model {
     price_input_per_million: f64,
     price_output_per_million: f64,
     huggingface_id: String,
+    /// What all together may ask of it, where that has limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = LimitsBody, required = false)]
+    limits: Option<LimitsBody>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -155,6 +167,7 @@ impl From<&model::Model> for Model {
             price_input_per_million: model.price_input.dollars(),
             price_output_per_million: model.price_output.dollars(),
             huggingface_id: model.huggingface_id.as_str().to_owned(),
+            limits: LimitsBody::shown(&model.limits),
             created_at: model.created_at,
             updated_at: model.updated_at,
         }

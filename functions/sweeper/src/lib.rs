@@ -2,6 +2,10 @@
 //!
 //! Expiry and clean-up are two operations, so that a slow clean-up never keeps a job running past its end (trap T8).
 
+mod meters;
+
+pub use meters::close_meters;
+
 use cloud::{Sighting, Tagged, launches::Launch};
 use domain::{Timestamp, Workload, lifecycle::State, workload::Due};
 use store::{

@@ -5,9 +5,9 @@ use domain::names::Label;
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use web::{Command, Error, Input, Plane, Tenant, TypedRefusals};
+use web::{Command, Error, Input, LimitsBody, Plane, Tenant, TypedRefusals};
 
-use crate::keys::{NewKey, create};
+use crate::keys::{NewKey, create, may_make_keys};
 
 /// What it is called.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -19,6 +19,9 @@ pub(crate) struct NewApiKey {
     name: Label,
     /// Its life in days, 1 to 3650; without an end when left out.
     expires_in_days: Option<u32>,
+    /// What it may ask of models; all that its tenant may when left out.
+    #[schema(value_type = Option<LimitsBody>)]
+    limits: Option<LimitsBody>,
 }
 
 impl Input for NewApiKey {
@@ -35,6 +38,7 @@ pub(crate) async fn create_api_key(
     tenant: Tenant,
     command: Command<NewApiKey, Tenant>,
 ) -> Result<(StatusCode, Json<NewKey>), Error> {
-    let NewApiKey { name, expires_in_days } = &command.input;
-    create(&plane, &tenant.id, (name, *expires_in_days), &command).await
+    may_make_keys(&tenant)?;
+    let NewApiKey { name, expires_in_days, limits } = &command.input;
+    create(&plane, &tenant.id, (name, *expires_in_days, limits.as_ref()), &command).await
 }

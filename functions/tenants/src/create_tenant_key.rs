@@ -5,7 +5,7 @@ use domain::names::Label;
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use web::{Admin, Command, Error, Input, Plane, TypedRefusals};
+use web::{Admin, Command, Error, Input, LimitsBody, Plane, TypedRefusals};
 
 use crate::{
     keys::{NewKey, create},
@@ -24,6 +24,9 @@ pub(crate) struct NewTenantKey {
     name: Label,
     /// Its life in days, 1 to 3650; without an end when left out.
     expires_in_days: Option<u32>,
+    /// What it may ask of models; all that its tenant may when left out.
+    #[schema(value_type = Option<LimitsBody>)]
+    limits: Option<LimitsBody>,
 }
 
 impl Input for NewTenantKey {
@@ -40,7 +43,7 @@ pub(crate) async fn create_tenant_key(
     _: Admin,
     command: Command<NewTenantKey, Admin>,
 ) -> Result<(StatusCode, Json<NewKey>), Error> {
-    let NewTenantKey { tenant_id, name, expires_in_days } = &command.input;
+    let NewTenantKey { tenant_id, name, expires_in_days, limits } = &command.input;
     let tenant = named(&plane, tenant_id).await?;
-    create(&plane, &tenant.id, (name, *expires_in_days), &command).await
+    create(&plane, &tenant.id, (name, *expires_in_days, limits.as_ref()), &command).await
 }

@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde::Serialize;
 use store::tenants::TenantKeyRow;
 use utoipa::ToSchema;
-use web::{Command, Error, Identified, Plane};
+use web::{Command, Error, Identified, LimitsBody, Plane, Tenant};
 
 use crate::{name::KeyRef, view::KnownKey};
 
@@ -42,11 +42,19 @@ pub(crate) struct NewKey {
     expires_at: Option<Timestamp>,
 }
 
+/// Whoever has a key with limits would have one without by making another.
+pub(crate) fn may_make_keys(tenant: &Tenant) -> Result<(), Error> {
+    if tenant.is_limited {
+        return Err(Error::Forbidden("A key that has limits of its own makes no others"));
+    }
+    Ok(())
+}
+
 /// Makes a key of the tenant's.
 pub(crate) async fn create<T, P>(
     plane: &Plane,
     tenant: &TenantId,
-    (name, days): (&Label, Option<u32>),
+    (name, days, limits): (&Label, Option<u32>, Option<&LimitsBody>),
     command: &Command<T, P>,
 ) -> Result<(StatusCode, Json<NewKey>), Error> {
     if days.is_some_and(|days| !DAYS.contains(&days)) {
@@ -68,6 +76,7 @@ pub(crate) async fn create<T, P>(
         created_at: now,
         expires_at: days.map(|days| now.plus(Duration::from_secs(u64::from(days) * 24 * 3600))),
         revoked_at: None,
+        limits: limits.map(LimitsBody::read).transpose()?.unwrap_or_default(),
     };
     let claim = command.claim_secret(format!("the key {}...", known.prefix), now);
     plane.store.add_tenant_key(&known, claim.as_ref()).await?;

@@ -7,7 +7,7 @@ use domain::{
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
-use web::{Admin, Command, Error, Id, Input, Plane, TypedRefusals};
+use web::{Admin, Command, Error, Id, Input, LimitsBody, Plane, TypedRefusals};
 
 use crate::{
     name::{TenantRef, read},
@@ -30,6 +30,8 @@ pub(crate) struct TenantChanges {
     tier: Option<Tier>,
     /// `suspended`: its keys open nothing from now on. `active`: they do again.
     status: Option<Wanted>,
+    /// What it may ask of models, in the place of all limits that it has: `{}` takes them away.
+    limits: Option<LimitsBody>,
 }
 
 /// What an admin may make of a tenant.
@@ -44,7 +46,7 @@ impl Input for TenantChanges {
     const SECRET: &'static [&'static str] = &[];
 }
 
-/// Change a tenant's name, address, tier or status. A suspended tenant's keys open nothing from that moment on; what runs goes on.
+/// Change a tenant's name, address, tier, status or limits. A suspended tenant's keys open nothing from that moment on; what runs goes on.
 #[utoipa::path(put, path = "/admin/tenants/{tenant_id}", tag = "tenants", security(("admin_token" = [])),
     params(("tenant_id" = String, Path, format = Uuid, description = "The tenant.")),
     request_body = TenantChanges,
@@ -55,10 +57,12 @@ pub(crate) async fn update_tenant(
     Id(tenant): Id<TenantRef>,
     command: Command<TenantChanges, Admin>,
 ) -> Result<Json<Tenant>, Error> {
-    let TenantChanges { name, email, tier, status } = command.input.clone();
+    let TenantChanges { name, email, tier, status, limits } = command.input.clone();
     let suspended = status.map(|status| status == Wanted::Suspended);
+    let limits = limits.as_ref().map(LimitsBody::read).transpose()?;
     let now = plane.ports.clock.now();
-    let changed = read(&plane, &tenant).await?.update(TenantUpdate { name, email, tier, suspended }, now)?;
+    let update = TenantUpdate { name, email, tier, suspended, limits };
+    let changed = read(&plane, &tenant).await?.update(update, now)?;
     let answer = Tenant::from(changed.clone());
     let claim = command.claim(format!("tenant {}", changed.id), &answer, now)?;
     plane.store.write_tenant(&changed, claim.as_ref()).await?;

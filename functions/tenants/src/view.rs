@@ -4,6 +4,7 @@ use domain::{Timestamp, tenant};
 use serde::Serialize;
 use store::tenants::TenantKeyRow;
 use utoipa::ToSchema;
+use web::LimitsBody;
 
 /// A tenant.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -19,6 +20,10 @@ pub(crate) struct Tenant {
     tier: &'static str,
     /// `active`, `suspended` or, while what it has is being ended, `deleting`.
     status: &'static str,
+    /// What it may ask of models, where that has limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = LimitsBody, required = false)]
+    limits: Option<LimitsBody>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -33,6 +38,7 @@ impl From<tenant::Tenant> for Tenant {
             email: tenant.email.into(),
             tier: tenant.tier.name(),
             status: tenant.status.name(),
+            limits: LimitsBody::shown(&tenant.limits),
             created_at: tenant.created_at,
             updated_at: tenant.updated_at,
         }
@@ -61,6 +67,10 @@ pub(crate) struct KnownKey {
     /// Null when it was not taken back.
     #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
+    /// What it may ask of models, where that has limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = LimitsBody, required = false)]
+    limits: Option<LimitsBody>,
 }
 
 impl KnownKey {
@@ -82,6 +92,7 @@ impl KnownKey {
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
+            limits: LimitsBody::shown(&key.limits),
         }
     }
 }

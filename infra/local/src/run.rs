@@ -9,8 +9,8 @@ use std::{
 
 use axum::serve::ListenerExt;
 use cloud::{
-    Clock, FixedSecrets, GithubKeys, HttpProviders, Ids, InstallationSecrets, KeyVault, OsIds, Ports, Queue,
-    SystemClock,
+    Clock, FixedSecrets, GithubKeys, HttpProviders, HttpUpstreams, Ids, InstallationSecrets, KeyVault, OsIds, Ports,
+    Queue, SystemClock,
 };
 use domain::{PoolId, Secret, policy::Policy};
 use store::{Plane, Pool, Store, embedded::Embedded};
@@ -52,7 +52,7 @@ pub struct Local {
     fleet: LocalFleet,
     /// How disks are copied.
     way: Way,
-    workers: [JoinHandle<()>; 2],
+    workers: [JoinHandle<()>; 3],
     close: oneshot::Sender<()>,
     server: JoinHandle<()>,
     /// Held until the end, so that no second process uses the data.
@@ -104,8 +104,10 @@ impl Local {
             vault: Arc::new(vault),
             people: Arc::new(GithubKeys::new(&settings.github_url)?),
             providers: Arc::new(providers),
+            upstreams: Arc::new(HttpUpstreams::new()),
         };
-        let plane = Plane { store, ports, settings: Arc::new(offered(&settings, &specs, &token)) };
+        let plane =
+            Plane { store, ports, settings: Arc::new(offered(&settings, &specs, &token)), memory: Arc::default() };
 
         fleet.settle().await?;
         let workers = Arc::new(Workers { plane: plane.clone() });
@@ -114,9 +116,13 @@ impl Local {
         let nodes = specs.clone();
         let upkeep = Upkeep { plane: plane.clone(), launches: launches.clone(), fleet: fleet.clone(), database, nodes };
         let sweeping = tokio::spawn(work::sweeps(upkeep));
+        let keeping = tokio::spawn({
+            let plane = plane.clone();
+            async move { plane.keep_memory().await }
+        });
         let (close, server) = serve(listener, plane.clone(), front(&settings, address));
         let made_token = made.then_some(token);
-        let workers = [consuming, sweeping];
+        let workers = [consuming, sweeping, keeping];
         let local = Self { address, plane, made_token, queue, launches, fleet, way, workers, close, server, data };
         local.welcome(&settings, &specs);
         Ok(local)
@@ -145,7 +151,7 @@ impl Local {
     /// What waits in the tables goes on with the next start; what ran has ended, and the next start tells its owners.
     pub async fn stop(self) {
         tracing::info!("stopping: jobs that run are ended, and jobs that wait go on with the next start");
-        let [consuming, sweeping] = self.workers;
+        let [consuming, sweeping, keeping] = self.workers;
         sweeping.abort();
         self.queue.stop(LAST_WORK).await;
         consuming.abort();
@@ -159,6 +165,8 @@ impl Local {
             // Somebody follows a stream, which has no end of its own.
             server.abort();
         }
+        keeping.abort();
+        self.plane.leave_memory().await;
         drop(self.data);
     }
 
@@ -278,6 +286,7 @@ pub fn surfaces() -> Vec<Surface> {
         clusters::surface(),
         ::nodes::surface(),
         instances::surface(),
+        inference::surface(),
         agent_api::surface(),
     ]
 }

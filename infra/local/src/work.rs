@@ -81,6 +81,7 @@ pub(crate) async fn sweeps(upkeep: Upkeep) {
             let plane = plane.clone();
             async move {
                 let swept = sweeper::sweep(&plane).await?;
+                sweeper::close_meters(&plane).await?;
                 sweeper::let_tenants_go(&plane).await?;
                 Ok::<_, WorkError>((swept, sweeper::end_orphans(&plane).await?))
             }

@@ -16,8 +16,8 @@ mod tests;
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use aws_core::{Chain, NoCredentials};
-use cloud::SystemClock;
-use runtime::{Config, StartError};
+use cloud::{HttpUpstreams, SystemClock};
+use runtime::{Config, Outside, StartError};
 use server::{Ports, Server};
 
 /// It does not start, or it stops by itself.
@@ -55,7 +55,8 @@ async fn run() -> Result<(), ServerError> {
     let chain = Chain::find().await?;
     let config = Config::read(|name| chain.variable(name).or_else(|| variable(name))).map_err(StartError::from)?;
     let sdk = chain.sdk(config.aws.clone(), Arc::new(SystemClock));
-    let outside = runtime::other_clouds(config.clone(), sdk.clone()).await?;
+    let clouds = runtime::other_clouds(config.clone(), sdk.clone()).await?;
+    let outside = Outside { upstreams: Arc::new(HttpUpstreams::new()), ..clouds };
     let plane = runtime::plane(&config, &sdk, outside);
     Server::bind(plane, config.cors_origins, ports).await?.run(server::told_to_stop()?).await
 }

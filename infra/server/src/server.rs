@@ -60,6 +60,7 @@ pub(crate) fn surfaces() -> Vec<Surface> {
         clusters::surface(),
         nodes::surface(),
         instances::surface(),
+        inference::surface(),
         agent_api::surface(),
     ]
 }
@@ -69,6 +70,7 @@ pub(crate) struct Server {
     api: (TcpListener, Router),
     probes: (TcpListener, Router),
     ready: Arc<AtomicBool>,
+    plane: Plane,
 }
 
 impl Server {
@@ -76,8 +78,8 @@ impl Server {
         let ready = Arc::new(AtomicBool::new(true));
         let probes = probes::router(plane.clone(), Arc::clone(&ready));
         let routes = web::serve::mount(plane.settings.version, surfaces());
-        let api = web::serve::router(plane, routes, Front { hosts: Hosts::Edge, cors_origins });
-        Ok(Self { api: (listen(ports.api).await?, api), probes: (listen(ports.probes).await?, probes), ready })
+        let api = web::serve::router(plane.clone(), routes, Front { hosts: Hosts::Edge, cors_origins });
+        Ok(Self { api: (listen(ports.api).await?, api), probes: (listen(ports.probes).await?, probes), ready, plane })
     }
 
     /// Where the API and the probes are.
@@ -97,6 +99,10 @@ impl Server {
         // Probes are answered to the very end, so that whoever asks hears that it is not ready.
         let (listener, router) = self.probes;
         let probing = tokio::spawn(async move { axum::serve(listener, router).await });
+        let keeping = tokio::spawn({
+            let plane = self.plane.clone();
+            async move { plane.keep_memory().await }
+        });
         stop.await;
         tracing::info!("server.stops");
         self.ready.store(false, Ordering::Relaxed);
@@ -104,6 +110,8 @@ impl Server {
         if tokio::time::timeout(LAST_ANSWERS, answering).await.is_err() {
             tracing::warn!("answers are cut off: somebody follows a stream");
         }
+        keeping.abort();
+        self.plane.leave_memory().await;
         probing.abort();
         Ok(())
     }

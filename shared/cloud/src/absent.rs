@@ -10,8 +10,9 @@ use domain::{
 };
 
 use crate::{
-    Attacher, Attachment, Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Providers, Provisioned,
-    Sighting, SnapshotOrder, SnapshotState, Tagged, TaggedSnapshot, TaggedVolume, VolumeError, VolumeOrder, Volumes,
+    Answer, Attacher, Attachment, Attempt, Fleet, FleetError, Order, People, PeopleError, PortError, Providers,
+    Provisioned, Question, Sighting, SnapshotOrder, SnapshotState, Tagged, TaggedSnapshot, TaggedVolume, Upstream,
+    UpstreamError, Upstreams, VolumeError, VolumeOrder, Volumes,
 };
 
 /// Answers everything with *not here*. That something asks it is a mistake in how a function was put together.
@@ -52,6 +53,13 @@ impl People for Absent {
 impl Providers for Absent {
     async fn check(&self, _: &CloudKeys) -> Verdict {
         Verdict::Unreachable(Silence::NoConnection)
+    }
+}
+
+#[async_trait]
+impl Upstreams for Absent {
+    async fn ask(&self, _: &Upstream, _: Question) -> Result<Answer, UpstreamError> {
+        Err(UpstreamError::NotReached("this function has no way to model servers".to_owned()))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod queue;
 pub mod secrets;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod upstreams;
 pub mod vault;
 pub mod volumes;
 
@@ -42,6 +43,9 @@ pub use providers::Providers;
 pub use providers::{HttpProviders, ProviderUrls};
 pub use queue::Queue;
 pub use secrets::{FixedSecrets, InstallationSecrets, Secrets};
+#[cfg(feature = "upstreams")]
+pub use upstreams::HttpUpstreams;
+pub use upstreams::{Answer, Question, Upstream, UpstreamError, Upstreams};
 pub use vault::{KeyVault, SealContext, Vault, VaultError};
 pub use volumes::{
     Attacher, Attachment, DiskRef, SnapshotOrder, SnapshotState, TaggedSnapshot, TaggedVolume, VolumeError,
@@ -71,6 +75,8 @@ pub struct Ports {
     pub people: Arc<dyn People>,
     /// The clouds that tenants store keys for.
     pub providers: Arc<dyn Providers>,
+    /// The model servers on the nodes.
+    pub upstreams: Arc<dyn Upstreams>,
 }
 
 /// The world did not do what it was asked, and may do so later. Whether anything happened is not known: every call can be repeated.

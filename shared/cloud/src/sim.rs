@@ -40,6 +40,7 @@ mod lookups;
 mod queues;
 mod rng;
 mod time;
+mod upstreams;
 mod volumes;
 mod world;
 
@@ -49,6 +50,7 @@ pub use fleet::{Instance, Interval, Life};
 pub use launches::{Completion, Started};
 pub use queues::{Delivery, Queued};
 pub use rng::Rng;
+pub use upstreams::Script;
 pub use volumes::{Fixed, Snapshot, Volume};
 pub use world::{Call, Settings, TaskId, World};
 

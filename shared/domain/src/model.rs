@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Timestamp,
     gpu::Gpu,
+    limits::Limits,
     names::{ModelName, ModelWord},
     price::Price,
 };
@@ -57,6 +58,8 @@ pub struct Described {
     pub price_output_per_million: f64,
     /// Its id at Hugging Face.
     pub huggingface_id: ModelName,
+    /// What all together may ask of it.
+    pub limits: Limits,
 }
 
 /// What is wrong about a model's description.
@@ -90,6 +93,9 @@ pub struct Model {
     pub price_output: Price,
     /// Its id at Hugging Face.
     pub huggingface_id: ModelName,
+    /// What all together may ask of it.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -110,7 +116,8 @@ impl Model {
     /// When a number is out of its range; the error names the field.
     pub fn register(described: Described, now: Timestamp) -> Result<Self, BadModel> {
         let bad = |field, rule| Err(BadModel { field, rule });
-        let Described { name, family, size, kind, context_length, vram_required_gb, huggingface_id, .. } = described;
+        let Described { name, family, size, kind, context_length, vram_required_gb, huggingface_id, limits, .. } =
+            described;
         if !(1..=LONGEST_CONTEXT).contains(&context_length) {
             return bad("context_length", "context_length is from 1 to 16777216 tokens");
         }
@@ -135,6 +142,7 @@ impl Model {
             price_input,
             price_output,
             huggingface_id,
+            limits,
             created_at,
             updated_at,
             version,
@@ -210,6 +218,7 @@ mod tests {
             price_input_per_million: 0.15,
             price_output_per_million: 0.60,
             huggingface_id: name,
+            limits: Limits::default(),
         }
     }
 

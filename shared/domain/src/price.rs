@@ -38,6 +38,12 @@ impl Price {
 }
 
 impl Price {
+    /// What so many tokens cost at this price for a million, in millionths of a dollar; a part of one that has begun counts as a whole one.
+    #[must_use]
+    pub fn of_tokens(self, tokens: u64) -> u64 {
+        u64::try_from((u128::from(self.0) * u128::from(tokens)).div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+
     /// A price of so many millionths of a dollar.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
@@ -96,6 +102,20 @@ mod tests {
         }
         let json = serde_json::to_string(&Price::from_dollars(0.15).unwrap().dollars()).unwrap();
         assert_eq!(json, "0.15");
+    }
+
+    #[test]
+    fn tokens_cost_whole_millionths() {
+        for (micros, tokens, cost) in [
+            (150_000, 0, 0),
+            (150_000, 1, 1),
+            (150_000, 20, 3),
+            (150_000, 21, 4),
+            (0, 9, 0),
+            (u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(Price::from_micros(micros).of_tokens(tokens), cost, "{micros} {tokens}");
+        }
     }
 
     #[test]

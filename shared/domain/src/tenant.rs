@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     TenantId, Timestamp,
+    limits::Limits,
     names::{Email, TenantName},
 };
 
@@ -89,6 +90,9 @@ pub struct Tenant {
     pub tier: Tier,
     /// Whether its keys open anything.
     pub status: TenantStatus,
+    /// What it may ask of models.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -108,6 +112,8 @@ pub struct TenantUpdate {
     pub tier: Option<Tier>,
     /// Suspended, or active again.
     pub suspended: Option<bool>,
+    /// Other limits.
+    pub limits: Option<Limits>,
 }
 
 /// Why a tenant is not changed.
@@ -126,7 +132,7 @@ impl Tenant {
     #[must_use]
     pub fn create(id: TenantId, name: TenantName, email: Email, tier: Tier, now: Timestamp) -> Self {
         let status = TenantStatus::Active;
-        Self { id, name, email, tier, status, created_at: now, updated_at: now, version: 1 }
+        Self { id, name, email, tier, status, limits: Limits::default(), created_at: now, updated_at: now, version: 1 }
     }
 
     /// Whether anybody is told of it.
@@ -140,7 +146,7 @@ impl Tenant {
     /// # Errors
     /// [`TenantRefusal::Leaving`] when it is on its way out.
     pub fn update(&self, update: TenantUpdate, now: Timestamp) -> Result<Self, TenantRefusal> {
-        let TenantUpdate { name, email, tier, suspended } = update;
+        let TenantUpdate { name, email, tier, suspended, limits } = update;
         let status = match (self.status, suspended) {
             (TenantStatus::Deleting | TenantStatus::Deleted, _) => return Err(TenantRefusal::Leaving),
             (_, Some(true)) => TenantStatus::Suspended,
@@ -152,6 +158,7 @@ impl Tenant {
             email: email.unwrap_or_else(|| self.email.clone()),
             tier: tier.unwrap_or(self.tier),
             status,
+            limits: limits.unwrap_or_else(|| self.limits.clone()),
             ..self.changed(now)
         })
     }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{Date, Month, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 /// An instant in milliseconds since the Unix epoch, in UTC.
 ///
@@ -57,6 +57,25 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
 
+    /// The number of its month, counted from the year 0.
+    #[must_use]
+    pub fn month(self) -> i64 {
+        let at = OffsetDateTime::from_unix_timestamp(self.seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        i64::from(at.year()) * 12 + i64::from(u8::from(at.month())) - 1
+    }
+
+    /// The first moment of the month with this number ([`Timestamp::month`]), between the epoch and the year 9999.
+    #[must_use]
+    pub fn of_month(number: i64) -> Self {
+        let (year, month) = (number.div_euclid(12), number.rem_euclid(12) + 1);
+        let month = u8::try_from(month).ok().and_then(|month| Month::try_from(month).ok());
+        let first = i32::try_from(year).ok().zip(month);
+        let first = first.and_then(|(year, month)| Date::from_calendar_date(year, month, 1).ok());
+        first.map_or(Self(Self::LATEST), |first| {
+            Self::from_millis(first.midnight().assume_utc().unix_timestamp() * 1000)
+        })
+    }
+
     /// Reads RFC 3339 in any offset.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -107,6 +126,19 @@ mod tests {
         }
         assert_eq!(Timestamp::parse("2026-01-20T19:30:00+01:00"), Some(Timestamp::from_millis(1_768_933_800_000)));
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn months() {
+        for (text, number, next) in [
+            ("1970-01-01T00:00:00Z", 1970 * 12, "1970-02-01T00:00:00Z"),
+            ("2026-01-20T18:30:00Z", 2026 * 12, "2026-02-01T00:00:00Z"),
+            ("2026-12-31T23:59:59.999Z", 2026 * 12 + 11, "2027-01-01T00:00:00Z"),
+            ("9999-12-31T00:00:00Z", 9999 * 12 + 11, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::parse(text).map(Timestamp::month), Some(number), "{text}");
+            assert_eq!(Timestamp::of_month(number + 1).to_string(), next, "{text}");
+        }
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! What was used, and what it cost: exact sums over lines that are never split again.
 //!
-//! A *line* is what one workload used in one day (UTC). Its cost is rounded once, down to a millionth of a dollar, and every sum is a sum of
+//! A *line* is what one workload used in one day (UTC), or what one key asked of one model in one hour. Its cost is rounded once, down to a millionth of a dollar, and every sum is a sum of
 //! lines: so whatever a report is grouped by, its parts make its total to the last digit (checklist 000#22).
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, Workload, WorkloadId, names::ModelName, policy, price::Price};
+use crate::{
+    Timestamp, Workload, WorkloadId,
+    metering::{Served, Tokens},
+    names::ModelName,
+    policy,
+    price::Price,
+};
 
 /// A day's length in seconds; leap seconds are not counted, as in every clock that we read.
 const DAY: i64 = 24 * 3600;
@@ -125,7 +131,7 @@ impl Held {
             from = until;
             let cost = u128::from(gpu_seconds) * u128::from(self.gpu_hour.micros()) / 3600;
             let used = Sum { gpu_seconds, cost_micros: u64::try_from(cost).unwrap_or(u64::MAX), ..Sum::default() };
-            Some(Line { day, held: self, used })
+            Some(Line { day, by: Used::Held(self), used })
         })
     }
 
@@ -135,24 +141,53 @@ impl Held {
     }
 }
 
-/// What one workload used in one day.
+/// What one workload used in one day, or one key of one model in one hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The day.
     pub day: Day,
-    /// Whose it is.
-    pub held: &'a Held,
+    /// What used it.
+    pub by: Used<'a>,
     /// How much.
     pub used: Sum,
 }
 
+/// What used something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used<'a> {
+    /// A workload, by holding GPUs.
+    Held(&'a Held),
+    /// A key, by asking a model.
+    Served(&'a Served),
+}
+
 impl Line<'_> {
+    /// The line of what a key asked of a model.
+    #[must_use]
+    pub fn of(served: &Served) -> Line<'_> {
+        let Tokens { input, cached, output, cost_micros } = served.tokens;
+        let used = Sum {
+            requests: served.requests,
+            input_tokens: input,
+            cached_tokens: cached,
+            output_tokens: output,
+            cost_micros,
+            ..Sum::default()
+        };
+        Line { day: Day::of(served.hour.begin()), by: Used::Served(served), used }
+    }
+
     fn group(&self, by: By) -> String {
-        match by {
-            By::Model => self.held.model.as_ref().map_or("none", |model| model.as_str()).to_owned(),
-            By::Key => self.held.key.clone(),
-            By::Day => self.day.to_string(),
-            By::Workload => self.held.workload.to_string(),
+        let none = || "none".to_owned();
+        match (by, self.by) {
+            (By::Day, _) => self.day.to_string(),
+            (By::Model, Used::Held(held)) => held.model.as_ref().map_or_else(none, |model| model.as_str().to_owned()),
+            (By::Key, Used::Held(held)) => held.key.clone(),
+            (By::Workload, Used::Held(held)) => held.workload.to_string(),
+            (By::Model, Used::Served(served)) => served.model.as_str().to_owned(),
+            (By::Key, Used::Served(served)) => served.key.clone(),
+            // Whichever of a model's servers answered is not kept.
+            (By::Workload, Used::Served(_)) => none(),
         }
     }
 }
@@ -162,8 +197,12 @@ impl Line<'_> {
 pub struct Sum {
     /// GPUs times seconds.
     pub gpu_seconds: u64,
+    /// Requests to models.
+    pub requests: u64,
     /// Tokens that were read.
     pub input_tokens: u64,
+    /// Of those, that were known from an earlier request.
+    pub cached_tokens: u64,
     /// Tokens that were written.
     pub output_tokens: u64,
     /// Millionths of a dollar.
@@ -173,6 +212,8 @@ pub struct Sum {
 impl Sum {
     const fn add(&mut self, other: Self) {
         self.gpu_seconds = self.gpu_seconds.saturating_add(other.gpu_seconds);
+        self.requests = self.requests.saturating_add(other.requests);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cost_micros = self.cost_micros.saturating_add(other.cost_micros);
@@ -204,9 +245,10 @@ impl Period {
 
 /// The sum of what was used in `period`, and of each group of it by its name, in the order of names.
 #[must_use]
-pub fn report(used: &[Held], period: Period, by: Option<By>) -> (Sum, BTreeMap<String, Sum>) {
+pub fn report((held, served): (&[Held], &[Served]), period: Period, by: Option<By>) -> (Sum, BTreeMap<String, Sum>) {
     let (mut total, mut groups) = (Sum::default(), BTreeMap::<String, Sum>::new());
-    for line in used.iter().flat_map(Held::lines).filter(|line| period.has(line.day)) {
+    let lines = held.iter().flat_map(Held::lines).chain(served.iter().map(Line::of));
+    for line in lines.filter(|line| period.has(line.day)) {
         total.add(line.used);
         if let Some(by) = by {
             groups.entry(line.group(by)).or_default().add(line.used);
@@ -218,6 +260,7 @@ pub fn report(used: &[Held], period: Period, by: Option<By>) -> (Sum, BTreeMap<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metering::Hour;
 
     /// 2026-01-20T23:00:00Z.
     const LATE: i64 = 1_768_950_000_000;
@@ -227,6 +270,12 @@ mod tests {
         let (workload, model) = (WorkloadId::new(from, &[7; 32]), Some(ModelName::parse("m").unwrap()));
         let gpu_hour = Price::from_micros(1_006_000);
         Held { workload, model, key: key.to_owned(), gpus, gpu_hour, from, until }
+    }
+
+    fn served(hours: i64, key: &str) -> Served {
+        let tokens = Tokens { input: 10, cached: 1, output: 3, cost_micros: 7 };
+        let hour = Hour::of(Timestamp::from_millis(LATE + hours * 3_600_000));
+        Served { hour, model: ModelName::parse("m").unwrap(), key: key.to_owned(), requests: 2, tokens }
     }
 
     fn day(text: &str) -> Day {
@@ -287,15 +336,18 @@ mod tests {
     fn parts_make_the_whole() {
         let used = [held(0, 90_000_500, 3, "a"), held(17, 4_711_113, 5, "b"), held(59_999, 86_400_001, 7, "a")];
         let period = Period { first: day("2026-01-20"), last: day("2026-01-21") };
-        let whole = report(&used, period, None).0;
+        let served = [served(0, "a"), served(1, "c"), served(49, "a")];
+        let whole = report((&used, &served), period, None).0;
+        assert_eq!((whole.requests, whole.input_tokens, whole.cached_tokens, whole.output_tokens), (4, 20, 2, 6));
         assert_eq!(whole.gpu_seconds, 3 * 90_000 + 5 * 4712 + 7 * 86_341);
         for by in [By::Model, By::Key, By::Day, By::Workload] {
-            let (total, groups) = report(&used, period, Some(by));
+            let (total, groups) = report((&used, &served), period, Some(by));
             let mut parts = Sum::default();
             groups.values().for_each(|part| parts.add(*part));
             assert_eq!((parts, total), (whole, whole), "{by:?}");
         }
-        let one_day = report(&used, Period { first: day("2026-01-22"), last: day("2026-01-22") }, Some(By::Key));
+        let one_day =
+            report((&used, &served), Period { first: day("2026-01-22"), last: day("2026-01-22") }, Some(By::Key));
         assert_eq!(
             one_day.1.into_iter().map(|(key, sum)| (key, sum.gpu_seconds)).collect::<Vec<_>>(),
             [("a".to_owned(), 3)]

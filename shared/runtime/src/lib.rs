@@ -19,6 +19,8 @@ mod tests;
 pub use config::{Config, ConfigError};
 pub use http::{serve, serve_with};
 pub use logs::start as start_logs;
+#[cfg(feature = "upstreams")]
+pub use plane::model_servers;
 #[cfg(feature = "providers")]
 pub use plane::other_clouds;
 pub use plane::{Outside, Setup, plane};

@@ -3,7 +3,9 @@
 use std::{pin::Pin, sync::Arc};
 
 use aws_core::{KmsVault, Sdk, ServiceSecrets, SqsQueue, StateMachine, StsIdentity};
-use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, Providers, SystemClock, Volumes};
+#[cfg(feature = "upstreams")]
+use cloud::HttpUpstreams;
+use cloud::{Absent, Clock, Fleet, Ids, LoginRules, OsIds, People, Ports, Providers, SystemClock, Upstreams, Volumes};
 #[cfg(feature = "providers")]
 use cloud::{HttpProviders, ProviderUrls};
 use domain::names::RegionName;
@@ -26,6 +28,8 @@ pub struct Outside {
     pub people: Arc<dyn People>,
     /// Say whose keys to them are.
     pub providers: Arc<dyn Providers>,
+    /// Serve models.
+    pub upstreams: Arc<dyn Upstreams>,
 }
 
 /// The making of an [`Outside`].
@@ -36,7 +40,13 @@ impl Outside {
     #[must_use]
     pub fn nothing() -> Self {
         let absent = Arc::new(Absent);
-        Self { fleet: absent.clone(), volumes: absent.clone(), people: absent.clone(), providers: absent }
+        Self {
+            fleet: absent.clone(),
+            volumes: absent.clone(),
+            people: absent.clone(),
+            providers: absent.clone(),
+            upstreams: absent,
+        }
     }
 }
 
@@ -50,6 +60,14 @@ pub fn other_clouds(_config: Config, sdk: Sdk) -> Setup {
         let providers = Arc::new(asking.map_err(|error| StartError::Outside(error.to_string()))?);
         Ok(Outside { providers, ..Outside::nothing() })
     })
+}
+
+/// The way to model servers, and nothing else.
+#[cfg(feature = "upstreams")]
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "every setup is given what it may keep")]
+pub fn model_servers(_config: Config, _sdk: Sdk) -> Setup {
+    Box::pin(async { Ok(Outside { upstreams: Arc::new(HttpUpstreams::new()), ..Outside::nothing() }) })
 }
 
 /// The plane that a function works on. Making it asks nobody anything.
@@ -66,6 +84,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         vault: Arc::new(KmsVault::new(sdk.kms(), &*config.key, Arc::clone(&clock), Arc::clone(&ids))),
         people: outside.people,
         providers: outside.providers,
+        upstreams: outside.upstreams,
         clock: Arc::clone(&clock),
         ids,
     };
@@ -77,7 +96,7 @@ pub fn plane(config: &Config, sdk: &Sdk, outside: Outside) -> Plane {
         secrets: Arc::new(ServiceSecrets::new(sdk.secretsmanager(), (&*config.secret, &*config.origin_secret), clock)),
         sync_ms: SYNC_MS,
     };
-    Plane { store, ports, settings: Arc::new(settings) }
+    Plane { store, ports, settings: Arc::new(settings), memory: Arc::default() }
 }
 
 /// Who may log in here: whoever signs for this plane's host name and asks the STS of its own region.

@@ -148,8 +148,8 @@ impl Embedded {
     /// Runs one action and counts what it consumed.
     fn run(&self, action: &str, body: &str) -> Result<String, DynoxideError> {
         let asked = body.replacen('{', "{\"ReturnConsumedCapacity\":\"TOTAL\",", 1);
-        let counted =
-            ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"].contains(&action);
+        let counted = ["BatchGetItem", "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"]
+            .contains(&action);
         let answer = dispatch(&self.database, action, if counted { &asked } else { body })?;
         self.meter.record(action, body, &answer);
         Ok(answer)
@@ -166,6 +166,7 @@ fn dispatch(database: &Database, action: &str, body: &str) -> Result<String, Dyn
         }};
     }
     match action {
+        "BatchGetItem" => call!(batch_get_item),
         "GetItem" => call!(get_item),
         "PutItem" => call!(put_item),
         "UpdateItem" => call!(update_item),

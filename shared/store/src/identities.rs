@@ -1,7 +1,8 @@
 //! Keys, users, and the answers of idempotent requests.
 
 use domain::{
-    KeyId, Secret, SecretHash, TenantId, Timestamp, UserName, WorkloadId, api_key::KeyKind, identity::Member, policy,
+    KeyId, Secret, SecretHash, TenantId, Timestamp, UserName, WorkloadId, api_key::KeyKind, identity::Member,
+    limits::Limits, policy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,9 +72,18 @@ pub struct KeyRow {
     /// When it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// What it may ask of models.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 impl KeyRow {
+    /// A key of somebody's, until then.
+    #[must_use]
+    pub fn new(holder: Holder, expires_at: Timestamp) -> Self {
+        Self { holder, expires_at, revoked_at: None, limits: Limits::default() }
+    }
+
     /// Why this key opens nothing at `now`; `None` when it is good. At the very instant of its end it is not (invariant I16).
     #[must_use]
     pub fn refused(&self, now: Timestamp) -> Option<KeyRefusal> {
@@ -269,7 +279,7 @@ impl Store {
     /// # Errors
     /// When the tables fail.
     pub async fn add_user_key(&self, key: &Secret, member: &Member) -> Result<(), StoreError> {
-        let row = KeyRow { expires_at: member.expires_at, holder: Holder::User(member.clone()), revoked_at: None };
+        let row = KeyRow::new(Holder::User(member.clone()), member.expires_at);
         self.put_row(Table::Identity, row.item(&key.hash())?).await
     }
 
@@ -305,7 +315,7 @@ impl Store {
         let values = [(":now", text(now.to_string()))];
         let old = key_pk(old);
         transaction.update(Guard::Version, Table::Identity, (&old, ONLY), ("SET revoked_at = :now", live), &values)?;
-        let row = KeyRow { expires_at: member.expires_at, holder: Holder::User(member.clone()), revoked_at: None };
+        let row = KeyRow::new(Holder::User(member.clone()), member.expires_at);
         row.add_to(&mut transaction, &new.hash())?;
         if let Some(claim) = claim {
             claim.add_to(&mut transaction)?;
@@ -324,7 +334,7 @@ impl Store {
         holder: &AgentKey,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let row = KeyRow { holder: Holder::Session(holder.clone()), expires_at: until, revoked_at: None };
+        let row = KeyRow::new(Holder::Session(holder.clone()), until);
         self.put_new(Table::Identity, row.item(session)?).await.map(drop)
     }
 

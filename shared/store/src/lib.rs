@@ -20,11 +20,15 @@ pub mod identities;
 mod items;
 pub mod launches;
 mod leaving;
+pub mod limits;
 #[cfg(feature = "embedded")]
 pub mod mailbox;
+pub mod memory;
+mod metering;
 pub mod models;
 pub mod plane;
 mod requests;
+mod routes;
 pub mod streams;
 pub mod tables;
 pub mod tenants;
@@ -39,6 +43,7 @@ use aws_sdk_dynamodb::Client;
 use cloud::{Clock, Ids};
 
 pub use error::StoreError;
+pub use memory::Memory;
 pub use plane::{Plane, Pool, Settings, WhichDisk, WorkError};
 pub use requests::DueMark;
 pub use tables::{Index, Table};

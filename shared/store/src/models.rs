@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Models are the operators' own, so that there are few and one partition holds them all.
-const MODELS: &str = "models";
+pub(crate) const MODELS: &str = "models";
 
 impl Store {
     /// The model of this name, read strongly.

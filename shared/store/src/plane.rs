@@ -18,7 +18,7 @@ use domain::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Store, StoreError,
+    Memory, Store, StoreError,
     identities::Claim,
     workloads::{OutboxKey, Write},
 };
@@ -35,6 +35,8 @@ pub struct Plane {
     pub ports: Ports,
     /// What this installation allows and offers.
     pub settings: Arc<Settings>,
+    /// What this process remembers between requests to models.
+    pub memory: Arc<Memory>,
 }
 
 /// What an installation allows and offers.

@@ -1,10 +1,11 @@
 //! Single requests, retried while the tables are busy.
 
-use std::{future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, time::Duration};
 
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
-    types::{AttributeValue, ReturnValue},
+    operation::put_item::PutItemError,
+    types::{AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 
 use domain::Timestamp;
@@ -12,7 +13,7 @@ use domain::Timestamp;
 use crate::{
     Store, StoreError, Table,
     error::{Failure, classify},
-    items::{Item, Key, key_of, millis, text},
+    items::{Item, Key, key_of, millis, text, text_of},
 };
 
 /// How often a request is made before the tables count as too busy. With the pauses below that is about four seconds.
@@ -108,6 +109,73 @@ impl Store {
             .condition_expression("attribute_not_exists(pk) OR good_until <= :now")
             .expression_attribute_values(":now", millis(now));
         Ok(self.retrying(|| request.clone().send()).await?.is_ok())
+    }
+
+    /// Writes one row under a condition; gives the row as it is where that fails. The row is marked as this write's own, so that a
+    /// repetition after a lost answer finds its own work and says so.
+    pub(crate) async fn put_if(
+        &self,
+        table: Table,
+        mut item: Item,
+        condition: &str,
+        values: &[(&str, AttributeValue)],
+    ) -> Result<Result<(), Item>, StoreError> {
+        let write = self.write_id();
+        item.insert("wrote".to_owned(), text(&write));
+        let mut request = self
+            .client
+            .put_item()
+            .table_name(self.name(table))
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, value) in values {
+            request = request.expression_attribute_values(*name, value.clone());
+        }
+        let Err(error) = self.retrying(|| request.clone().send()).await? else { return Ok(Ok(())) };
+        match error.into_service_error() {
+            PutItemError::ConditionalCheckFailedException(failed) => {
+                let there = failed.item.unwrap_or_default();
+                let is_ours = text_of(&there, "wrote") == Some(&write);
+                Ok(if is_ours { Ok(()) } else { Err(there) })
+            }
+            _ => Err(StoreError::Moved),
+        }
+    }
+
+    /// Rows of several tables in one call: of each table, whether it is read strongly, and its rows' keys. What is not there is left out.
+    pub(crate) async fn get_rows(
+        &self,
+        wanted: &[(Table, bool, Vec<Key<'_>>)],
+    ) -> Result<HashMap<(Table, String, String), Item>, StoreError> {
+        let mut open = HashMap::new();
+        for (table, strongly, keys) in wanted.iter().filter(|(_, _, keys)| !keys.is_empty()) {
+            let key = |(pk, sk): &Key<'_>| HashMap::from([("pk".to_owned(), text(*pk)), ("sk".to_owned(), text(*sk))]);
+            let keys =
+                KeysAndAttributes::builder().consistent_read(*strongly).set_keys(Some(keys.iter().map(key).collect()));
+            open.insert(self.name(*table), keys.build().map_err(|error| StoreError::Broken(error.to_string()))?);
+        }
+        let mut found = HashMap::new();
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                self.back_off(attempt).await;
+            }
+            if open.is_empty() {
+                return Ok(found);
+            }
+            let request = self.client.batch_get_item().set_request_items(Some(open.clone()));
+            let answer = self.retrying(|| request.clone().send()).await?.map_err(|_no_condition| StoreError::Moved)?;
+            let mut rows = answer.responses.unwrap_or_default();
+            for (table, ..) in wanted {
+                for item in rows.remove(&self.name(*table)).unwrap_or_default() {
+                    let (pk, sk) = key_of(&item);
+                    found.insert((*table, pk, sk), item);
+                }
+            }
+            // A table that is busy answers in part.
+            open = answer.unprocessed_keys.unwrap_or_default();
+        }
+        if open.is_empty() { Ok(found) } else { Err(StoreError::Contended) }
     }
 
     /// Removes one row; of an absent one it is no error.

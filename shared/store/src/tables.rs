@@ -22,6 +22,8 @@ pub enum Table {
     Catalogue,
     /// What was used, for reports of it.
     Usage,
+    /// What is left of the limits of keys, tenants and models.
+    Limits,
     /// What managed services keep on AWS and the local plane keeps here: queued messages and running launches.
     Local,
 }
@@ -71,8 +73,16 @@ const BY_OWNER: Index = Index {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 7] =
-        [Self::Identity, Self::Workloads, Self::Capacity, Self::Disks, Self::Catalogue, Self::Usage, Self::Local];
+    pub const ALL: [Self; 8] = [
+        Self::Identity,
+        Self::Workloads,
+        Self::Capacity,
+        Self::Disks,
+        Self::Catalogue,
+        Self::Usage,
+        Self::Limits,
+        Self::Local,
+    ];
 
     /// The name, after the deployment's prefix.
     #[must_use]
@@ -84,6 +94,7 @@ impl Table {
             Self::Disks => "disks",
             Self::Catalogue => "catalogue",
             Self::Usage => "usage",
+            Self::Limits => "limits",
             Self::Local => "local",
         }
     }
@@ -93,8 +104,8 @@ impl Table {
     pub const fn indexes(self) -> &'static [Index] {
         match self {
             Self::Workloads | Self::Identity => &[BY_DUE, BY_OWNER],
-            Self::Capacity | Self::Disks => &[BY_DUE],
-            Self::Catalogue | Self::Usage | Self::Local => &[],
+            Self::Capacity | Self::Disks | Self::Usage | Self::Limits => &[BY_DUE],
+            Self::Catalogue | Self::Local => &[],
         }
     }
 
@@ -102,7 +113,13 @@ impl Table {
     #[must_use]
     pub const fn is_on_aws(self) -> bool {
         match self {
-            Self::Identity | Self::Workloads | Self::Capacity | Self::Disks | Self::Catalogue | Self::Usage => true,
+            Self::Identity
+            | Self::Workloads
+            | Self::Capacity
+            | Self::Disks
+            | Self::Catalogue
+            | Self::Usage
+            | Self::Limits => true,
             Self::Local => false,
         }
     }

@@ -5,6 +5,7 @@
 
 use domain::{
     KeyId, SecretHash, TenantId, Timestamp, UserName,
+    limits::Limits,
     names::Label,
     policy,
     tenant::{Tenant, TenantStatus},
@@ -44,6 +45,9 @@ pub struct TenantKeyRow {
     /// When it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// What it may ask of models.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 impl TenantKeyRow {
@@ -54,7 +58,7 @@ impl TenantKeyRow {
     }
 }
 
-fn tenant_pk(id: &TenantId) -> String {
+pub(crate) fn tenant_pk(id: &TenantId) -> String {
     format!("{id}#tenant")
 }
 
@@ -163,7 +167,8 @@ impl Store {
         add_claim(&mut transaction, claim)?;
         let holder = Holder::Tenant(TenantKey { tenant: known.tenant.clone(), id: known.id });
         let expires_at = known.expires_at.unwrap_or_else(|| known.created_at.plus(policy::ENDLESS));
-        KeyRow { holder, expires_at, revoked_at: None }.add_to(&mut transaction, &known.hash)?;
+        let door = KeyRow { limits: known.limits.clone(), ..KeyRow::new(holder, expires_at) };
+        door.add_to(&mut transaction, &known.hash)?;
         let item = row((&keys_pk(&known.tenant), &known.id.to_string()), known)?;
         transaction.put(Guard::Version, Table::Identity, item, Some(("attribute_not_exists(pk)", &[])))?;
         transaction.commit().await?.written().map_err(|error| Claim::judged(claim, error))

@@ -75,7 +75,10 @@ impl Principal for Admin {
 
 /// Whoever brings an admin's token where somebody else is asked for, and no key: told so with `instead` if the token is right. It opens nothing
 /// there in any case.
-pub(crate) async fn keep_out(plane: &Plane, parts: &Parts, instead: &'static str) -> Result<(), Error> {
+///
+/// # Errors
+/// In any case where there is such a token.
+pub async fn keep_out(plane: &Plane, parts: &Parts, instead: &'static str) -> Result<(), Error> {
     if !parts.headers.contains_key("x-admin-token") || parts.headers.contains_key(header::AUTHORIZATION) {
         return Ok(());
     }

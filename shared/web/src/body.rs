@@ -19,7 +19,7 @@ use crate::{Error, Member, Problem, caller::Principal};
 /// The largest body that is taken.
 const LARGEST: usize = 1024 * 1024;
 /// The deepest nesting that is read.
-const DEEPEST: usize = 64;
+pub const DEEPEST: usize = 64;
 
 /// A body's type. Unknown fields are to be refused (`deny_unknown_fields`).
 pub trait Input: DeserializeOwned {
@@ -116,7 +116,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
         let caller = P::from_request_parts(&mut parts, state).await?;
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = read(&parts.headers, body, LARGEST).await?;
         let once = claim_of(&parts, &caller, &bytes)?;
         if let Some(once) = &once {
             let plane = Plane::from_ref(state);
@@ -141,7 +141,7 @@ impl<S: Send + Sync, T: Input> FromRequest<S> for Plain<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = read(&parts.headers, body, LARGEST).await?;
         let checked = check(&parts.headers, &bytes).map(Self);
         wipe(bytes);
         checked
@@ -155,15 +155,19 @@ fn wipe(bytes: Bytes) {
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
+/// A body of at most `largest` bytes.
+///
+/// # Errors
+/// When it is larger, compressed, or cut off.
+pub async fn read(headers: &HeaderMap, body: Body, largest: usize) -> Result<Bytes, Error> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > LARGEST) {
+    if announced.is_some_and(|length| length > largest) {
         return Err(Error::TooLarge);
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Error::UnsupportedMediaType);
     }
-    to_bytes(body, LARGEST).await.map_err(|error| {
+    to_bytes(body, largest).await.map_err(|error| {
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
             if cause.to_string().contains("length limit exceeded") {
@@ -215,14 +219,17 @@ fn check<T: Input>(headers: &HeaderMap, bytes: &Bytes) -> Result<T, Error> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether the headers say that a body is JSON.
+#[must_use]
+pub fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
 /// Whether brackets outside of strings nest too deeply. It is looked at before anything is parsed.
-fn too_deep(text: &[u8]) -> bool {
+#[must_use]
+pub fn too_deep(text: &[u8]) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text {
         match byte {

@@ -5,10 +5,12 @@ use axum::{
     http::request::Parts,
 };
 use domain::{
-    SecretHash, TenantId, api_key, identity,
+    SecretHash, TenantId,
+    api_key::{self, KeyKind},
+    identity,
     tenant::{TenantStatus, Tier},
 };
-use http::header;
+use http::{HeaderMap, header};
 use store::{
     Plane,
     identities::{AgentKey, Holder, KeyRefusal, KeyRow},
@@ -112,15 +114,27 @@ where
 
 const FOR_A_PERSON: &str = "This operation acts for a person: use that person's API key";
 
-pub(crate) const INVALID: Error = Error::Unauthenticated("Invalid API key", true);
+/// The key opens nothing.
+pub const INVALID: Error = Error::Unauthenticated("Invalid API key", true);
 
 /// What a tenant pays for, if its keys open anything now.
 pub(crate) async fn admitted(plane: &Plane, tenant: &TenantId) -> Result<Tier, Error> {
+    if !tenant.is_kept() {
+        return tier(tenant, None);
+    }
+    tier(tenant, plane.store.tenant(tenant).await?.as_ref())
+}
+
+/// What a tenant pays for whose row is `row`, if its keys open anything.
+///
+/// # Errors
+/// When they do not.
+pub fn tier(tenant: &TenantId, row: Option<&domain::tenant::Tenant>) -> Result<Tier, Error> {
     tracing::Span::current().record("tenant", tenant.as_str());
     if !tenant.is_kept() {
         return Ok(Tier::Enterprise);
     }
-    let row = plane.store.tenant(tenant).await?.ok_or(INVALID)?;
+    let row = row.ok_or(INVALID)?;
     match row.status {
         TenantStatus::Active => Ok(row.tier),
         TenantStatus::Suspended => Err(Error::Forbidden("The tenant is suspended")),
@@ -128,20 +142,36 @@ pub(crate) async fn admitted(plane: &Plane, tenant: &TenantId) -> Result<Tier, E
     }
 }
 
-/// The row of the key that was offered, if it opens anything now. What is not formed like a key is refused without a look-up.
-pub(crate) async fn look_up(plane: &Plane, parts: &Parts) -> Result<(SecretHash, KeyRow), Error> {
-    let Some(offered) = parts.headers.get(header::AUTHORIZATION) else {
+/// The kind and the hash of the key that is offered. What is not formed like a key is refused without a look-up.
+///
+/// # Errors
+/// When there is none, or it is none.
+pub fn offered(headers: &HeaderMap) -> Result<(KeyKind, SecretHash), Error> {
+    let Some(offered) = headers.get(header::AUTHORIZATION) else {
         return Err(Error::Unauthenticated("Missing API key: send Authorization: Bearer KEY", false));
     };
     let text = offered.to_str().map_err(|_not_text| INVALID)?;
-    let key = bearer(text).ok_or(INVALID)?;
-    let (kind, hash) = api_key::read(key).ok_or(INVALID)?;
-    let row = plane.store.key(&hash).await?.filter(|row| row.holder.kind() == kind).ok_or(INVALID)?;
+    api_key::read(bearer(text).ok_or(INVALID)?).ok_or(INVALID)
+}
+
+/// The row of a key of this kind, if it opens anything now.
+///
+/// # Errors
+/// When it does not.
+pub fn opened(plane: &Plane, kind: KeyKind, row: Option<KeyRow>) -> Result<KeyRow, Error> {
+    let row = row.filter(|row| row.holder.kind() == kind).ok_or(INVALID)?;
     match row.refused(plane.ports.clock.now()) {
-        None => Ok((hash, row)),
+        None => Ok(row),
         Some(KeyRefusal::Expired) => Err(Error::Unauthenticated("API key has expired", true)),
         Some(KeyRefusal::Revoked) => Err(INVALID),
     }
+}
+
+/// The row of the key that was offered, if it opens anything now.
+pub(crate) async fn look_up(plane: &Plane, parts: &Parts) -> Result<(SecretHash, KeyRow), Error> {
+    let (kind, hash) = offered(&parts.headers)?;
+    let row = opened(plane, kind, plane.store.key(&hash).await?)?;
+    Ok((hash, row))
 }
 
 /// What follows `Bearer` in a header.

@@ -20,7 +20,7 @@ pub fn detail(mut response: Response) -> Response {
         Some(Error::Invalid(problems)) => json!({"detail": problems.iter().map(problem).collect::<Vec<_>>()}),
         Some(refusal) => json!({"detail": refusal.message()}),
         None => match response.status() {
-            StatusCode::METHOD_NOT_ALLOWED => json!({"detail": "Method Not Allowed"}),
+            StatusCode::METHOD_NOT_ALLOWED if !is_worded(&response) => json!({"detail": "Method Not Allowed"}),
             _ => return response,
         },
     };
@@ -33,6 +33,11 @@ pub fn detail(mut response: Response) -> Response {
     Response::from_parts(parts, Body::from(body.to_string()))
 }
 
+/// Whether a dialect has worded it already: what the router refuses passes every one of them.
+fn is_worded(response: &Response) -> bool {
+    response.headers().contains_key("x-error-code")
+}
+
 /// The dialect of tenants, nodes and inference: `{"error": {"message", "type", "code"}}`, as `OpenAI`'s clients read it, and for inputs the
 /// `param` that is wrong.
 #[must_use]
@@ -41,7 +46,9 @@ pub fn typed(mut response: Response) -> Response {
     let not_allowed = Error::BadRequest("Method not allowed".to_owned());
     let (refusal, code) = match &refusal {
         Some(refusal) => (refusal, refusal.code()),
-        None if response.status() == StatusCode::METHOD_NOT_ALLOWED => (&not_allowed, "method_not_allowed"),
+        None if response.status() == StatusCode::METHOD_NOT_ALLOWED && !is_worded(&response) => {
+            (&not_allowed, "method_not_allowed")
+        }
         None => return response,
     };
     let mut error = json!({"message": sentence(refusal), "type": kind(refusal), "code": code});

@@ -45,12 +45,14 @@ pub struct Tenant<G = Any> {
     pub tier: Tier,
     /// Who of it is calling: a person's name, or `key-` and a key's id.
     pub who: String,
+    /// The key that is calling has limits of its own: it makes no others, which would have none.
+    pub is_limited: bool,
     gate: PhantomData<G>,
 }
 
 /// Who was let in, whatever for: one look-up serves every extractor of a request.
 #[derive(Clone, Debug)]
-struct LetIn(TenantId, Tier, String);
+struct LetIn(TenantId, Tier, String, bool);
 
 impl<S: Send + Sync, G: Gate> FromRequestParts<S> for Tenant<G>
 where
@@ -60,7 +62,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let plane = Plane::from_ref(state);
-        let LetIn(id, tier, who) = match parts.extensions.get::<LetIn>() {
+        let LetIn(id, tier, who, is_limited) = match parts.extensions.get::<LetIn>() {
             Some(known) => known.clone(),
             None => {
                 let let_in = let_in(&plane, parts).await?;
@@ -71,19 +73,29 @@ where
         if tier < G::LEAST {
             return Err(Error::Tier { needed: G::LEAST, has: tier });
         }
-        Ok(Self { id, tier, who, gate: PhantomData })
+        Ok(Self { id, tier, who, is_limited, gate: PhantomData })
     }
 }
 
 async fn let_in(plane: &Plane, parts: &Parts) -> Result<LetIn, Error> {
     admin::keep_out(plane, parts, "This operation acts for a tenant: use one of its API keys").await?;
-    let (tenant, who) = match look_up(plane, parts).await?.1.holder {
-        Holder::User(member) => (member.tenant, member.user.to_string()),
-        Holder::Tenant(key) => (key.tenant, format!("key-{}", key.id)),
-        Holder::Enroll(_) | Holder::Session(_) => return Err(INVALID),
-    };
-    let tier = admitted(plane, &tenant).await?;
-    Ok(LetIn(tenant, tier, who))
+    let row = look_up(plane, parts).await?.1;
+    let is_limited = !row.limits.is_empty();
+    let (tenant, who) = holder(&row.holder)?;
+    let tier = admitted(plane, tenant).await?;
+    Ok(LetIn(tenant.clone(), tier, who, is_limited))
+}
+
+/// The tenant whose key it is, and who of it holds the key: a person's name, or `key-` and the key's id.
+///
+/// # Errors
+/// When it is no tenant's.
+pub fn holder(holder: &Holder) -> Result<(&TenantId, String), Error> {
+    match holder {
+        Holder::User(member) => Ok((&member.tenant, member.user.to_string())),
+        Holder::Tenant(key) => Ok((&key.tenant, format!("key-{}", key.id))),
+        Holder::Enroll(_) | Holder::Session(_) => Err(INVALID),
+    }
 }
 
 impl<G: Gate> Principal for Tenant<G> {

@@ -54,21 +54,32 @@ impl From<ByWord> for By {
 
 /// What was used, and what it cost.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-#[schema(as = UsageAmount, example = json!({"gpu_seconds": 7200, "input_tokens": 0, "output_tokens": 0, "cost_usd": 4.072}))]
+#[schema(as = UsageAmount, example = json!({"gpu_seconds": 7200, "requests": 2, "input_tokens": 120, "cached_input_tokens": 0, "output_tokens": 64, "cost_usd": 4.072}))]
 pub struct Amount {
     /// GPUs times seconds.
     gpu_seconds: u64,
-    /// Tokens that were read, as the gateway counted them.
+    /// Requests to models.
+    requests: u64,
+    /// Tokens that were read.
     input_tokens: u64,
-    /// Tokens that were written, as the gateway counted them.
+    /// Of those, that a model's server knew from an earlier request.
+    cached_input_tokens: u64,
+    /// Tokens that were written.
     output_tokens: u64,
     /// In dollars, with at most six decimals.
     cost_usd: f64,
 }
 
 impl From<Sum> for Amount {
-    fn from(Sum { gpu_seconds, input_tokens, output_tokens, cost_micros }: Sum) -> Self {
-        Self { gpu_seconds, input_tokens, output_tokens, cost_usd: Price::from_micros(cost_micros).dollars() }
+    fn from(sum: Sum) -> Self {
+        Self {
+            gpu_seconds: sum.gpu_seconds,
+            requests: sum.requests,
+            input_tokens: sum.input_tokens,
+            cached_input_tokens: sum.cached_tokens,
+            output_tokens: sum.output_tokens,
+            cost_usd: Price::from_micros(sum.cost_micros).dollars(),
+        }
     }
 }
 
@@ -76,9 +87,9 @@ impl From<Sum> for Amount {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Usage, example = json!({
     "tenant_id": "550e8400-e29b-41d4-a716-446655440000", "from": "2026-01-01", "to": "2026-01-20",
-    "total": {"gpu_seconds": 7200, "input_tokens": 0, "output_tokens": 0, "cost_usd": 4.072},
+    "total": {"gpu_seconds": 7200, "requests": 2, "input_tokens": 120, "cached_input_tokens": 0, "output_tokens": 64, "cost_usd": 4.072},
     "by": "day",
-    "parts": {"2026-01-20": {"gpu_seconds": 7200, "input_tokens": 0, "output_tokens": 0, "cost_usd": 4.072}}
+    "parts": {"2026-01-20": {"gpu_seconds": 7200, "requests": 2, "input_tokens": 120, "cached_input_tokens": 0, "output_tokens": 64, "cost_usd": 4.072}}
 }))]
 pub struct Report {
     #[schema(value_type = String)]
@@ -105,8 +116,10 @@ pub struct Report {
 pub async fn report(plane: &Plane, tenant: &TenantId, wanted: &UsageQuery) -> Result<Report, Error> {
     let period = period(plane, wanted)?;
     let by = wanted.by.map(By::from);
-    let used = plane.used(tenant, period.first.begin()).await?;
-    let (total, groups) = usage::report(&used, period, by);
+    let since = period.first.begin();
+    let used = plane.used(tenant, since).await?;
+    let served = plane.store.served(tenant, since).await?;
+    let (total, groups) = usage::report((&used, &served), period, by);
     Ok(Report {
         tenant_id: tenant.clone(),
         from: period.first.to_string(),

@@ -163,7 +163,7 @@ impl Harness {
         let ports = mutants::ports(&world, bug, fleet_moved.clone(), &ear);
         let settings = store::Settings { sync_ms: (4_000, 300_000), ..crate::support::settings() };
         let store = Store::new(client, "", ports.clock.clone(), ports.ids.clone());
-        let plane = Plane { store, ports, settings: Arc::new(settings) };
+        let plane = Plane { store, ports, settings: Arc::new(settings), memory: Arc::default() };
         let router = mutants::router(&plane, bug);
         let mut harness = Self {
             plane: plane.clone(),

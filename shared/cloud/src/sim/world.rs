@@ -20,9 +20,13 @@ use super::{
     queues::Queues,
     rng::Rng,
     time::{Timers, yield_now},
+    upstreams::Server,
     volumes::Shelf,
 };
-use crate::{FleetError, IdentityError, Ids, KeyVault, PeopleError, PortError, Ports, VaultError, VolumeError};
+use crate::{
+    FleetError, IdentityError, Ids, KeyVault, PeopleError, PortError, Ports, Question, Upstream, VaultError,
+    VolumeError,
+};
 
 /// How the simulated cloud behaves. Spans are drawn from evenly, by the seed.
 #[derive(Clone, Debug)]
@@ -133,6 +137,8 @@ pub(super) struct State {
     pub(super) fleet: Ground,
     pub(super) shelf: Shelf,
     pub(super) people: BTreeMap<GithubName, Vec<PublicKey>>,
+    pub(super) servers: BTreeMap<Upstream, Server>,
+    pub(super) asked: Vec<(Upstream, Question)>,
 }
 
 /// When an effect is to take place, or as of when it is looked at.
@@ -185,6 +191,8 @@ impl World {
             fleet: Ground::new(seed),
             shelf: Shelf::new(seed),
             people: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            asked: Vec::new(),
         };
         let vault = KeyVault::new(Rng::stream(seed, "master").bytes(), ids("vault"));
         Self(Arc::new(Inner { seed, vault, ids: ids("ids"), state: Mutex::new(state) }))
@@ -204,7 +212,8 @@ impl World {
             identity: port.clone(),
             vault: port.clone(),
             people: port.clone(),
-            providers: port,
+            providers: port.clone(),
+            upstreams: port,
         }
     }
 

@@ -125,11 +125,17 @@ impl Workload {
     /// Where its model answers, while it is active: at the fleet's address, and never at one that the agent says.
     #[must_use]
     pub fn endpoint(&self) -> Option<String> {
+        self.authority().map(|authority| format!("http://{authority}"))
+    }
+
+    /// The host and the port at which its model answers, while it is active.
+    #[must_use]
+    pub fn authority(&self) -> Option<String> {
         let address = self.address.as_ref().filter(|_| self.state == State::Active)?;
         let port = address.model_port?;
         // An IPv6 address stands in brackets (RFC 3986, section 3.2.2).
         let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
-        Some(format!("http://{host}:{port}"))
+        Some(format!("{host}:{port}"))
     }
 
     /// Its status as its owner sees it.

@@ -53,7 +53,7 @@ impl Meter {
         let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
         let (asked, answered) = (parse(body), parse(answer));
         let units = consumed(&answered["ConsumedCapacity"]);
-        let is_read = matches!(action, "GetItem" | "Query");
+        let is_read = matches!(action, "BatchGetItem" | "GetItem" | "Query");
         let (reads, writes) = if is_read { (units, 0.0) } else { (0.0, units) };
         kept.push(Call { action: action.to_owned(), touches: touched(action, &asked), reads, writes });
     }
@@ -71,6 +71,9 @@ fn touched(action: &str, asked: &Value) -> Vec<(String, String)> {
         let table = request["TableName"].as_str().unwrap_or_default();
         request["IndexName"].as_str().map_or_else(|| table.to_owned(), |index| format!("{table}/index/{index}"))
     };
+    if let Some(tables) = asked["RequestItems"].as_object() {
+        return tables.keys().map(|table| (action.to_owned(), table.clone())).collect();
+    }
     let Some(items) = asked["TransactItems"].as_array() else { return vec![(action.to_owned(), table(asked))] };
     let item = |item: &Value| {
         let (kind, request) = item.as_object()?.iter().find(|(_, request)| !request.is_null())?;

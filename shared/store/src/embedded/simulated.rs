@@ -31,5 +31,5 @@ pub fn plane(world: &World, store: Store) -> Plane {
     let secrets = Arc::new(FixedSecrets(Arc::new(secrets)));
     let settings =
         Settings { version: "0", policy: Policy::default(), pools: Vec::new(), region: None, secrets, sync_ms: (1, 1) };
-    Plane { store, ports: world.ports(), settings: Arc::new(settings) }
+    Plane { store, ports: world.ports(), settings: Arc::new(settings), memory: Arc::default() }
 }

@@ -16,6 +16,7 @@ use crate::{
     Store, StoreError, Table, capacity, clusters, credentials, disks,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
     items::{Item, millis, number, row, text},
+    routes,
     tables::{DUE_NOW, TTL},
     transaction::{Guard, Transaction},
     usage,
@@ -122,6 +123,7 @@ impl Store {
         usage::account(&mut transaction, from, workload)?;
         clusters::account(&mut transaction, from, workload)?;
         credentials::account(&mut transaction, from, workload)?;
+        routes::account(&mut transaction, from, workload)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
         if let Some(disk) = &write.disk {
             disks::add(&mut transaction, &disk.change, disk.most, last.entry.at)?;
@@ -278,12 +280,12 @@ fn put_cold_parts(
     if let Some(attempt) = &write.attempt {
         let kept = AttemptRow { number: workload.attempt, sealed_token: attempt.sealed_token.clone() };
         transaction.put(Guard::Version, Table::Workloads, cold(ATTEMPT, row((pk, ATTEMPT), &kept)?), None)?;
-        let key = KeyRow { holder: Holder::Enroll(holder.clone()), expires_at: attempt.until, revoked_at: None };
+        let key = KeyRow::new(Holder::Enroll(holder.clone()), attempt.until);
         key.add_to(transaction, &attempt.token)?;
     }
     if let Some(session) = &write.session {
         spend(transaction, &session.token, &session.session)?;
-        let key = KeyRow { holder: Holder::Session(holder), expires_at: session.until, revoked_at: None };
+        let key = KeyRow::new(Holder::Session(holder), session.until);
         key.add_to(transaction, &session.session)?;
     }
     Ok(())

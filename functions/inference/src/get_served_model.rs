@@ -1,0 +1,34 @@
+//! `GET /v1/models/{model}`
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use domain::names::ModelName;
+use web::{Plane, Tenant, TypedRefusals};
+
+use crate::{refusal::Refusal, served::ServedModel};
+
+/// Get a model that can be asked for, by OpenAI's API. Its id may hold a slash, as it is or as `%2F`.
+#[utoipa::path(get, path = "/v1/models/{*model}", tag = "inference", security(("tenant_key" = [])),
+    params(("model" = String, Path, description = "The model's name, with its slash as it is.")),
+    responses((status = 200, description = "The model.", body = ServedModel), TypedRefusals))]
+pub(crate) async fn get_served_model(
+    State(plane): State<Plane>,
+    tenant: Tenant,
+    Path(model): Path<String>,
+) -> Response {
+    match find(&plane, &tenant, &model).await {
+        Ok(found) => Json(found).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn find(plane: &Plane, tenant: &Tenant, model: &str) -> Result<ServedModel, Refusal> {
+    let unknown = || Refusal::NoSuchModel(model.to_owned());
+    let name = ModelName::parse(model).map_err(|_no_name| unknown())?;
+    let model = plane.store.model(&name).await?.ok_or_else(unknown)?;
+    let ready = plane.store.served_models(&tenant.id).await?;
+    Ok(ServedModel::of(&model, ready.contains(&name)))
+}
