@@ -40,7 +40,9 @@ fn t_000_22_usage() {
     let bench = with_model();
     let (key, key_id) = bench.a_tenant(PRO, Tier::Pro);
     let (free, _) = bench.a_tenant("550e8400-e29b-41d4-a716-446655440002", Tier::Free);
-    let nothing = json!({"gpu_seconds": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0.0});
+    let nothing = json!({
+        "gpu_seconds": 0, "requests": 0, "input_tokens": 0, "cached_input_tokens": 0, "output_tokens": 0, "cost_usd": 0.0
+    });
     let empty = json!({"tenant_id": PRO, "from": "2026-01-01", "to": "2026-01-20", "total": nothing, "by": null, "parts": null});
     assert_eq!(usage(&bench, &key, ""), empty);
     let made = bench.send(Ask::post("/v1/instances").json(&wanted()).bearer(&key)).json();

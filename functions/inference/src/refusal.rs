@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
     /// Who serves the model failed, or took too long.
     Failed(StatusCode, &'static str),
     /// Who serves the model refused it.
-    Upstream { status: StatusCode, message: String, kind: String, param: Value, code: Value },
+    Upstream(Box<Said>),
 }
 
 impl Refusal {
@@ -52,7 +52,8 @@ impl From<StoreError> for Refusal {
 }
 
 /// What is said, in the words of `OpenAI`'s API.
-struct Said {
+#[derive(Debug)]
+pub(crate) struct Said {
     status: StatusCode,
     message: String,
     kind: String,
@@ -106,10 +107,7 @@ impl Refusal {
             }
             Self::Limited(met, seconds) => limited(&met, seconds),
             Self::Failed(status, words) => Said::new(status, words, "server_error", "model_server_failed"),
-            Self::Upstream { status, message, kind, param, code } => {
-                let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-                Said { status, message, kind, param, code, retry_after }
-            }
+            Self::Upstream(said) => *said,
         }
     }
 }
@@ -157,12 +155,12 @@ impl IntoResponse for Refusal {
         match self {
             // The surface's dialect words it.
             Self::Other(error) => error.into_response(),
-            refusal => worded(refusal.said()),
+            refusal => worded(&refusal.said()),
         }
     }
 }
 
-fn worded(said: Said) -> Response {
+fn worded(said: &Said) -> Response {
     let body = said.body().to_string();
     let code = said.code.as_str().and_then(|code| HeaderValue::from_str(code).ok());
     let mut response = (said.status, Body::from(body)).into_response();
@@ -206,7 +204,10 @@ pub(crate) fn of_upstream(status: StatusCode, body: &[u8]) -> Refusal {
     let message = message.unwrap_or_else(|| "The model's server refused the request".to_owned());
     let param = error.get("param").filter(|param| param.is_string()).cloned().unwrap_or_default();
     let code = error.get("code").filter(|code| code.is_string()).cloned().unwrap_or_default();
-    Refusal::Upstream { status, message, kind: text("type").unwrap_or_else(|| INVALID.to_owned()), param, code }
+    // Who asks again later is told when; a limit of the server's own is none of the caller's.
+    let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+    let kind = text("type").unwrap_or_else(|| INVALID.to_owned());
+    Refusal::Upstream(Box::new(Said { status, message, kind, param, code, retry_after }))
 }
 
 impl Refusal {

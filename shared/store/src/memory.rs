@@ -43,6 +43,8 @@ const A_BATCH: usize = 500;
 /// How often records are written in a process that looks after its memory.
 const BETWEEN_TURNS: Duration = Duration::from_millis(200);
 
+/// A tenant, and the model that it asks for.
+type Asked = (TenantId, Option<ModelName>);
 /// A tenant, an hour, and the id of the first record.
 type BatchId = (TenantId, Hour, String);
 
@@ -52,7 +54,7 @@ pub struct Memory {
     holder: OnceLock<String>,
     /// Whose key it was the last time: so that what belongs to it can be asked for together with it.
     tenants: Mutex<HashMap<SecretHash, TenantId>>,
-    facts: Mutex<HashMap<(TenantId, Option<ModelName>), Arc<Facts>>>,
+    facts: Mutex<HashMap<Asked, Arc<Facts>>>,
     scopes: Mutex<HashMap<String, Arc<Scope>>>,
     servers: Mutex<HashMap<Upstream, Health>>,
     records: Mutex<HashMap<(TenantId, Hour), Vec<Metered>>>,

@@ -160,9 +160,6 @@ impl Store {
             if attempt > 0 {
                 self.back_off(attempt).await;
             }
-            if open.is_empty() {
-                return Ok(found);
-            }
             let request = self.client.batch_get_item().set_request_items(Some(open.clone()));
             let answer = self.retrying(|| request.clone().send()).await?.map_err(|_no_condition| StoreError::Moved)?;
             let mut rows = answer.responses.unwrap_or_default();
@@ -174,8 +171,11 @@ impl Store {
             }
             // A table that is busy answers in part.
             open = answer.unprocessed_keys.unwrap_or_default();
+            if open.is_empty() {
+                return Ok(found);
+            }
         }
-        if open.is_empty() { Ok(found) } else { Err(StoreError::Contended) }
+        Err(StoreError::Contended)
     }
 
     /// Removes one row; of an absent one it is no error.

@@ -122,7 +122,8 @@ impl Lease {
             // A window that is over has nothing left; one that others, whose clocks are ahead, have begun already is as good as ours.
             wanted == 0 || (part.window >= meter.window(now) && part.free() >= wanted)
         };
-        if !limits.is_empty() && !(is_good && limits.iter().all(there)) {
+        let is_enough = limits.is_empty() || (is_good && limits.iter().all(there));
+        if !is_enough {
             return None;
         }
         let mut held = Held { epoch: self.epoch, parts: Vec::with_capacity(limits.0.len()) };
@@ -135,7 +136,6 @@ impl Lease {
     }
 
     /// A request is over that has really used `used`; nothing, where nobody was asked.
-    #[expect(clippy::needless_pass_by_value, reason = "what was reserved is settled once")]
     pub fn settle(&mut self, held: Held, used: &Demand, now: Timestamp) {
         self.used_at = now;
         for (meter, window, reserved) in held.parts {

@@ -23,11 +23,14 @@ struct Play {
     exchanges: u32,
 }
 
+/// A request that is being answered, what it was reserved for, and the windows that it counts in.
+type Flying = (Held, Demand, Vec<(Meter, i64)>);
+
 struct Gateway {
     lease: Lease,
     /// How far its clock is off, in milliseconds.
     off: i64,
-    flying: Vec<(Held, Demand, Vec<(Meter, i64)>)>,
+    flying: Vec<Flying>,
 }
 
 impl Play {
