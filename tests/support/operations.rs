@@ -37,8 +37,6 @@ const SAMPLE_CREDENTIAL: &str = "cred-12345678-1234-1234-1234-123456789012";
 
 /// The model of every example: it is registered in every scene.
 pub(crate) const SAMPLE_MODEL: &str = "meta-llama/Llama-3.1-8B-Instruct";
-/// The model that turns texts into vectors in every example.
-const SAMPLE_EMBEDDING: &str = "BAAI/bge-m3";
 /// The ids of a node and of an instance in every example.
 const SAMPLE_NODE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d14";
 const SAMPLE_INSTANCE: &str = "node-0198c7a2-5b1e-7c3a-9d2f-3e1a5b7c9d15";
@@ -385,22 +383,24 @@ impl Scene {
 
     /// The models of the examples are served by shared nodes from now on, where an operation asks one.
     pub(crate) fn serve_for(&self, operation: &Operation) {
-        if operation.described["tags"][0] != "inference" || self.served.replace(true) {
+        let asks = operation.described["tags"][0] == "inference" && operation.method == Method::POST;
+        if !asks || self.served.replace(true) {
             return;
         }
-        let model = json!({
-            "name": SAMPLE_EMBEDDING, "family": "bge", "size": "0.6B", "type": "embedding", "context_length": 8192,
-            "vram_required_gb": 2, "price_input_per_million": 0.01, "price_output_per_million": 0
-        });
+        let model =
+            operation.example.as_ref().map_or(SAMPLE_MODEL, |example| example["model"].as_str().expect("a name"));
         let admin = |ask: Ask| self.bench.send(ask.with("x-admin-token", ADMIN));
-        assert_eq!(admin(Ask::post("/admin/models").json(&model)).status, 201);
-        for model in [SAMPLE_MODEL, SAMPLE_EMBEDDING] {
-            let wanted =
-                json!({"provider": "aws", "region": "us-west-2", "gpu": "A10G", "gpu_count": 1, "model": model});
-            let made = admin(Ask::post("/admin/nodes/launch").json(&wanted)).json();
-            let at = self.bench.within("platform").serve(&made);
-            self.bench.world.serve(at, |_| Script::json(http::StatusCode::OK, SAMPLE_ANSWER));
+        if model != SAMPLE_MODEL {
+            let embedding = json!({
+                "name": model, "family": "bge", "size": "0.6B", "type": "embedding", "context_length": 8192,
+                "vram_required_gb": 2, "price_input_per_million": 0.01, "price_output_per_million": 0
+            });
+            assert_eq!(admin(Ask::post("/admin/models").json(&embedding)).status, 201);
         }
+        let wanted = json!({"provider": "aws", "region": "us-west-2", "gpu": "A10G", "gpu_count": 1, "model": model});
+        let made = admin(Ask::post("/admin/nodes/launch").json(&wanted)).json();
+        let at = self.bench.within("platform").serve(&made);
+        self.bench.world.serve(at, |_| Script::json(http::StatusCode::OK, SAMPLE_ANSWER));
     }
 
     /// The operation's example, upon what is the holder's own, without a key.

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use domain::names::ModelName;
@@ -17,8 +17,10 @@ use crate::{refusal::Refusal, served::ServedModel};
 pub(crate) async fn get_served_model(
     State(plane): State<Plane>,
     tenant: Tenant,
-    Path(model): Path<String>,
+    model: Result<Path<String>, PathRejection>,
 ) -> Response {
+    // What is no text names no model.
+    let model = model.map(|Path(model)| model).unwrap_or_default();
     match find(&plane, &tenant, &model).await {
         Ok(found) => Json(found).into_response(),
         Err(refusal) => refusal.into_response(),
