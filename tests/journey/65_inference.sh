@@ -11,7 +11,7 @@ fi
 openai_node="$HOME/.cache/slipway/openai-node-7.57.0"
 [ -d "$openai_node/node_modules/openai" ] || npm install --silent --no-audit --no-fund --prefix "$openai_node" openai@7.57.0 >"$work/npm" 2>&1
 python_client() { "$openai/bin/python" tests/journey/openai/client.py "$API_URL/v1" "$@"; }
-node_client() { node tests/journey/openai/client.mjs "$openai_node" "$API_URL/v1" "$@"; }
+node_client() { command node tests/journey/openai/client.mjs "$openai_node" "$API_URL/v1" "$@"; }
 
 register() { # register NAME KIND
   admin POST /admin/models "{\"name\": \"$1\", \"family\": \"f\", \"size\": \"1M\", \"type\": \"$2\", \"context_length\": 512, \"vram_required_gb\": 1,
