@@ -65,7 +65,6 @@ pub fn other_clouds(_config: Config, sdk: Sdk) -> Setup {
 /// The way to model servers, and nothing else.
 #[cfg(feature = "upstreams")]
 #[must_use]
-#[expect(clippy::needless_pass_by_value, reason = "every setup is given what it may keep")]
 pub fn model_servers(_config: Config, _sdk: Sdk) -> Setup {
     Box::pin(async { Ok(Outside { upstreams: Arc::new(HttpUpstreams::new()), ..Outside::nothing() }) })
 }
