@@ -26,6 +26,8 @@ use crate::{
 
 /// Nothing comes for so long: then nothing will.
 const IDLE: Duration = Duration::from_secs(120);
+/// So often a process that nobody else looks after renews what it has leased, while an answer lasts.
+const TURN: Duration = Duration::from_secs(20);
 /// No answer takes longer: our functions end a little later.
 const LONGEST: Duration = Duration::from_secs(600);
 /// The status that is written down where the caller went away, as nginx has it.
@@ -136,6 +138,8 @@ pub(crate) struct Relay {
     first: Option<Timestamp>,
     heard: Timestamp,
     idle: Waiting,
+    /// What is renewed meanwhile.
+    tending: Option<Waiting>,
     /// What is written when all has been passed on.
     finishing: Option<Waiting>,
     status: u16,
@@ -158,7 +162,8 @@ impl Relay {
             ticket,
             first: None,
             heard,
-            idle: pause(&plane, IDLE),
+            idle: pause(&plane, TURN),
+            tending: None,
             finishing: None,
             status,
             plane,
@@ -181,6 +186,13 @@ impl Relay {
         self.finishing = finishing.or_else(|| self.finishing.take());
     }
 
+    /// Goes on with what is renewed.
+    fn tend(&mut self, cx: &mut Context<'_>) {
+        if self.tending.as_mut().is_some_and(|tending| tending.as_mut().poll(cx).is_ready()) {
+            self.tending = None;
+        }
+    }
+
     /// Whether the server has said nothing for too long, or gone on for too long.
     fn is_too_slow(&mut self, cx: &mut Context<'_>) -> bool {
         while self.idle.as_mut().poll(cx).is_ready() {
@@ -190,7 +202,11 @@ impl Relay {
             if left.is_zero() {
                 return true;
             }
-            self.idle = pause(&self.plane, left);
+            self.idle = pause(&self.plane, left.min(TURN));
+            if self.tending.is_none() && !self.plane.is_kept() {
+                let plane = self.plane.clone();
+                self.tending = Some(Box::pin(async move { plane.tend_memory().await }));
+            }
         }
         false
     }
@@ -234,6 +250,7 @@ impl http_body::Body for Relay {
                 relay.finishing = None;
                 return Poll::Ready(None);
             }
+            relay.tend(cx);
             let Some(body) = &mut relay.body else { return Poll::Ready(None) };
             match body.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
@@ -254,7 +271,11 @@ impl http_body::Body for Relay {
                 Poll::Pending if relay.is_too_slow(cx) => {
                     return Poll::Ready(relay.broke(&UpstreamError::Broken("nothing came for too long".to_owned())));
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // What has just begun is to be polled once, so that it is woken.
+                    relay.tend(cx);
+                    return Poll::Pending;
+                }
             }
         }
     }

@@ -240,6 +240,11 @@ impl Store {
         wishes: Wishes<'_>,
         needs: Option<&Demand>,
     ) -> Result<bool, StoreError> {
+        if scope.state().lease.known_at() == Timestamp::default() {
+            // A row that was never seen is read first: a write that fails costs more.
+            let there = self.ledger(id).await?;
+            scope.state().lease.saw(there, self.clock.now());
+        }
         let mut is_fresh = self.clock.now().since(scope.state().lease.known_at()) < BELIEVED_FOR;
         for attempt in 0..DECISIONS {
             if attempt > 1 {
