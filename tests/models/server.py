@@ -9,9 +9,11 @@ Tokens are words here, so that what is counted can be counted by hand.
 """
 
 import argparse
+import base64
 import json
 import os
 import signal
+import struct
 import sys
 import threading
 import time
@@ -44,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         answers = {
             "/v1/chat/completions": (chat_prompt, "chat.completion"),
             "/v1/completions": (lambda body: str(body.get("prompt", "")), "text_completion"),
-            "/v1/embeddings": (lambda body: str(body.get("input", "")), "list"),
+            "/v1/embeddings": (lambda body: " ".join(texts(body)), "list"),
         }
         self.answered(lambda: self.completed(*answers[self.path]) if self.path in answers else unknown())
 
@@ -78,7 +80,10 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(404, f"the model {asked['model']!r} does not exist")
         if kind == "list":
             usage = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}
-            data = [{"object": "embedding", "index": 0, "embedding": [float(prompt_tokens), 0.0, 1.0]}]
+            data = [
+                {"object": "embedding", "index": index, "embedding": vector(text, asked.get("encoding_format"))}
+                for index, text in enumerate(texts(asked))
+            ]
             return self.json(200, {"object": "list", "model": model, "data": data, "usage": usage})
         limit = asked.get("max_completion_tokens") or asked.get("max_tokens") or len(WORDS)
         words = WORDS[: max(1, int(limit))]
@@ -130,6 +135,18 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, form, *words):
         # What was asked is nobody's to read in a log; that something was is enough.
         print(f"{self.command} {self.path}", file=sys.stderr, flush=True)
+
+
+def texts(body):
+    """What is to be turned into vectors."""
+    given = body.get("input", "")
+    return given if isinstance(given, list) else [str(given)]
+
+
+def vector(text, encoding_format):
+    """A text's vector: how many words it has. OpenAI's clients ask for it packed."""
+    values = [float(len(text.split())), 0.0, 1.0]
+    return base64.b64encode(struct.pack("<3f", *values)).decode() if encoding_format == "base64" else values
 
 
 def unknown():

@@ -95,6 +95,8 @@ def write(path, seed, context_length):
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
+    # Served as a model of vectors, it gives a text the mean of its words'.
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_chat_template(TEMPLATE)
     for name, values in tensors(numpy.random.default_rng(seed), tokens):
         writer.add_tensor(name, values)

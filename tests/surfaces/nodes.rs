@@ -228,7 +228,7 @@ fn t_000_13_19_it_is_launched_and_idles_away() {
     shows(&key, "launching", "provisioning", 20);
     let enroll = json!({"session": domain::Secret::new("s").hash().as_str(), "version": "0.1.0"});
     let told = bench.ok(&token, Ask::post("/agent/v1/enroll").json(&enroll));
-    let serve = json!({"served_name": LLAMA, "source": LLAMA, "context_length": 8192, "gpus": 1});
+    let serve = json!({"served_name": LLAMA, "source": LLAMA, "kind": "chat", "context_length": 8192, "gpus": 1});
     assert_eq!((&told["serve"], &told["command"]), (&serve, &Value::Null));
     shows(&key, "initializing", "instance_ready", 35);
     assert_eq!(bench.send(Ask::get(format!("/v1/jobs/{id}")).bearer(&key)).status, 404, "it is no job");

@@ -8,6 +8,7 @@ use crate::{
     DiskId, PoolId, Secret, UserName,
     credential::{CredentialId, Provider},
     gpu::Gpu,
+    model::ModelKind,
     names::{DiskName, EnvName, GithubName, ImageName, JobName, ModelName, RegionName},
     policy,
     price::Price,
@@ -55,6 +56,9 @@ pub struct ModelServe {
     pub model: ModelName,
     /// Where its weights come from: its id at Hugging Face.
     pub huggingface_id: ModelName,
+    /// What it is for.
+    #[serde(default)]
+    pub kind: ModelKind,
     /// The most tokens of a request and its answer together.
     pub context_length: u32,
     /// The provider that was asked for; one machine stands for any.
@@ -206,6 +210,7 @@ impl ModelServe {
         crate::agent::Serve {
             served_name: self.model.as_str().to_owned(),
             source: self.huggingface_id.as_str().to_owned(),
+            kind: self.kind,
             context_length: self.context_length,
             gpus,
         }

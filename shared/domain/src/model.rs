@@ -11,10 +11,11 @@ use crate::{
 };
 
 /// What a model is for, and so which of the OpenAI operations it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelKind {
     /// It talks: `/v1/chat/completions`.
+    #[default]
     Chat,
     /// It goes on with a text: `/v1/completions`.
     Completion,

@@ -205,6 +205,7 @@ async fn spec(plane: &Plane, wanted: &Launch, (tenant, by): (&TenantId, &str)) -
     let serve = ModelServe {
         model: model.name,
         huggingface_id: model.huggingface_id,
+        kind: model.kind,
         context_length: model.context_length,
         provider,
         region,

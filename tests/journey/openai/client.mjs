@@ -2,7 +2,7 @@
 import assert from "node:assert";
 import { createRequire } from "node:module";
 
-const [folder, baseURL, apiKey, model, ...more] = process.argv.slice(2);
+const [folder, baseURL, apiKey, model, embedding, ...more] = process.argv.slice(2);
 const OpenAI = createRequire(`${folder}/`)("openai").OpenAI;
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 const messages = [{ role: "user", content: "What is the capital of France?" }];
@@ -40,10 +40,15 @@ await fails(OpenAI.AuthenticationError, 401, "invalid_api_key", () => bad.chat.c
 const wrong = await fails(OpenAI.BadRequestError, 400, null, () => chat({ max_tokens: -1 }));
 assert.strictEqual(wrong.param, "max_tokens");
 
+for (const encoding_format of [undefined, "float"]) {
+  const vectors = await client.embeddings.create({ model: embedding, input: "The food was delicious", encoding_format });
+  assert.ok(vectors.data[0].embedding.length > 1 && vectors.usage.prompt_tokens >= 4);
+}
+const misused = await fails(OpenAI.BadRequestError, 400, null, () => client.embeddings.create({ model, input: "x" }));
+assert.strictEqual(misused.param, "model");
+
 if (more.length) {
-  const [embedding, idle, limited] = more;
-  const vector = await client.embeddings.create({ model: embedding, input: "The food was delicious", encoding_format: "float" });
-  assert.strictEqual(vector.data[0].embedding.length, 3);
+  const [idle, limited] = more;
   await fails(OpenAI.InternalServerError, 503, "model_not_ready", () => chat({ model: idle }));
   const few = new OpenAI({ baseURL, apiKey: limited, maxRetries: 0 });
   await few.chat.completions.create({ model, messages });

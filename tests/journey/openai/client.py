@@ -1,13 +1,13 @@
 """OpenAI's own Python client against the gateway: what it is told works, and each error is the class that its users catch.
 
-    client.py URL KEY MODEL [EMBEDDING_MODEL IDLE_MODEL LIMITED_KEY]
+    client.py URL KEY MODEL EMBEDDING_MODEL [IDLE_MODEL LIMITED_KEY]
 """
 
 import sys
 
 import openai
 
-url, key, model, *more = sys.argv[1:]
+url, key, model, embedding, *more = sys.argv[1:]
 client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
 asked = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -46,12 +46,13 @@ fails(openai.AuthenticationError, 401, "invalid_api_key", lambda: bad.chat.compl
 wrong = {"stream": "perhaps"}
 assert fails(openai.BadRequestError, 400, None, lambda: chat(model=model, messages=asked, extra_body=wrong)).param == "stream"
 
+vectors = client.embeddings.create(model=embedding, input=["The food was delicious", "and cold"])
+assert [len(vector.embedding) > 1 for vector in vectors.data] == [True, True] and vectors.usage.prompt_tokens >= 4, vectors
+error = fails(openai.BadRequestError, 400, None, lambda: client.embeddings.create(model=model, input="x"))
+assert error.param == "model", error
+
 if more:
-    embedding, idle, limited = more
-    vector = client.embeddings.create(model=embedding, input="The food was delicious")
-    assert len(vector.data[0].embedding) == 3 and vector.usage.prompt_tokens == 4, vector
-    error = fails(openai.BadRequestError, 400, None, lambda: client.embeddings.create(model=model, input="x"))
-    assert error.param == "model", error
+    idle, limited = more
     error = fails(openai.InternalServerError, 503, "model_not_ready", lambda: chat(model=idle, messages=asked))
     assert int(error.response.headers["retry-after"]) >= 1
     few = client.with_options(api_key=limited)

@@ -2,7 +2,10 @@
 //!
 //! Each is a word of its own, and no shell sees any of them. What a caller may have chosen is checked first: it can be no option.
 
-use domain::agent::{ModelServer, Serve};
+use domain::{
+    agent::{ModelServer, Serve},
+    model::ModelKind,
+};
 
 use crate::link::Model;
 
@@ -39,9 +42,10 @@ pub(crate) fn checked(serve: &Serve) -> Result<(), String> {
 
 /// The server's arguments, for a model that was [`checked`].
 pub(super) fn arguments(model: &Model, port: u16) -> Vec<String> {
-    let Serve { served_name, source, context_length, gpus } = &model.serve;
+    let Serve { served_name, source, kind, context_length, gpus } = &model.serve;
+    let embeds = *kind == ModelKind::Embedding;
     match &model.server {
-        ModelServer::Vllm => vec![
+        ModelServer::Vllm => [
             "serve",
             source,
             "--host",
@@ -56,9 +60,10 @@ pub(super) fn arguments(model: &Model, port: u16) -> Vec<String> {
             &(*gpus).max(1).to_string(),
         ]
         .into_iter()
+        .chain(embeds.then_some(["--runner", "pooling"]).into_iter().flatten())
         .map(str::to_owned)
         .collect(),
-        ModelServer::LlamaCpp { gguf } => vec![
+        ModelServer::LlamaCpp { gguf } => [
             format!("--port={port}"),
             format!("--name={served_name}"),
             format!("--context-length={context_length}"),
@@ -66,7 +71,10 @@ pub(super) fn arguments(model: &Model, port: u16) -> Vec<String> {
                 Some(gguf) => format!("--gguf={gguf}"),
                 None => format!("--source={source}"),
             },
-        ],
+        ]
+        .into_iter()
+        .chain(embeds.then(|| "--embeds".to_owned()))
+        .collect(),
         ModelServer::Command { argv } => {
             let values = [
                 ("{port}", port.to_string()),
@@ -98,7 +106,8 @@ mod tests {
     use super::*;
 
     fn serve(served_name: &str, source: &str) -> Serve {
-        Serve { served_name: served_name.into(), source: source.into(), context_length: 8192, gpus: 2 }
+        let (served_name, source) = (served_name.to_owned(), source.to_owned());
+        Serve { served_name, source, kind: ModelKind::Chat, context_length: 8192, gpus: 2 }
     }
 
     #[test]
@@ -164,6 +173,13 @@ mod tests {
         ] {
             let model = Model { serve: Serve { gpus, ..serve("name", "org/m") }, server };
             assert_eq!(arguments(&model, 7).join("|"), words, "{:?}", model.server);
+            let model = Model { serve: Serve { kind: ModelKind::Embedding, ..model.serve }, server: model.server };
+            let more = match model.server {
+                ModelServer::Vllm => "|--runner|pooling",
+                ModelServer::LlamaCpp { .. } => "|--embeds",
+                ModelServer::Command { .. } => "",
+            };
+            assert_eq!(arguments(&model, 7).join("|"), format!("{words}{more}"), "{:?} of vectors", model.server);
         }
     }
 

@@ -2,7 +2,10 @@
 //!
 //! The server is `tests/models/server.py`, which needs Python's standard library alone.
 
-use domain::agent::{MainProcess, ModelServer, Progress, Room, Serve};
+use domain::{
+    agent::{MainProcess, ModelServer, Progress, Room, Serve},
+    model::ModelKind,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -16,7 +19,7 @@ const NAME: &str = "meta-llama/Llama-3.1-8B-Instruct";
 const SERVER: &str = include_str!("../../../../tests/models/server.py");
 
 fn serve() -> Serve {
-    Serve { served_name: NAME.into(), source: NAME.into(), context_length: 4096, gpus: 1 }
+    Serve { served_name: NAME.into(), source: NAME.into(), kind: ModelKind::Chat, context_length: 4096, gpus: 1 }
 }
 
 /// The server, with what else it is told.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ModelKind;
+
 /// A model that a workload serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Serve {
@@ -9,6 +11,9 @@ pub struct Serve {
     pub served_name: String,
     /// Where its weights come from: its id at Hugging Face.
     pub source: String,
+    /// What it is for: a model of vectors is served as such, and by nothing else.
+    #[serde(default)]
+    pub kind: ModelKind,
     /// The most tokens of a request and its answer together.
     pub context_length: u32,
     /// How many GPUs it is spread over; 0 where there is none, as on a processor alone.

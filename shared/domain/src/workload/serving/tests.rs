@@ -22,6 +22,7 @@ fn served(idle_minutes: Option<u32>) -> ModelServe {
     ModelServe {
         model: model.clone(),
         huggingface_id: model,
+        kind: crate::model::ModelKind::Chat,
         context_length: 8192,
         provider: Provider::Aws,
         region: RegionName::parse("us-west-2").unwrap(),
