@@ -10,7 +10,7 @@ agent=${SLIPWAY_AGENT:-${CARGO_TARGET_DIR:-target}/release/slipway-agent}
 if [ -z "${SLIPWAY_BOOTSTRAPS:-}" ]; then
   surfaces=()
   for surface in functions/*/; do surfaces+=(-p "$(basename "$surface")"); done
-  PATH="$lane:$PATH" cargo-lambda lambda build --release --locked --features lambda "${surfaces[@]}"
+  PATH="$lane:$PATH" cargo-lambda lambda build --profile lambda --locked --features lambda "${surfaces[@]}"
 fi
 [ -n "${SLIPWAY_AGENT:-}" ] || cargo build --release --locked -p agent --features program
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests/deployed

@@ -211,8 +211,8 @@ const RULES: [Rule; 4] = [
     Rule {
         words: &["thread::sleep", "time::sleep("],
         below: &["tests/", "shared/", "functions/"],
-        // A journey starts the program itself, and can only look again until it answers.
-        except: &["shared/cloud/src/clock.rs", "tests/drift/house.rs", "tests/journeys/"],
+        // Journeys and benchmarks start the program itself, and can only look again until it answers.
+        except: &["shared/cloud/src/clock.rs", "tests/drift/house.rs", "tests/journeys/", "tests/benches/"],
         instead: "wait for what you wait for, in virtual time",
     },
 ];

@@ -81,6 +81,8 @@ impl Local {
 
         let database = Embedded::open(&data.database()?)?;
         let store = Store::new(database.client(), "", Arc::clone(&clock), Arc::clone(&ids));
+        // The folder is locked: nobody else opens the file while this process runs.
+        let store = store.with_changes(database.changes());
         store.create_tables().await?;
         nodes::keep(&store, &specs).await?;
 

@@ -12,7 +12,7 @@ use std::{fmt, path::Path, sync::Arc};
 use aws_sdk_dynamodb::{
     Client, Config,
     config::{
-        BehaviorVersion, Credentials, IdentityCache, Region, StalledStreamProtectionConfig, retry::RetryConfig,
+        BehaviorVersion, IdentityCache, Region, StalledStreamProtectionConfig, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
 };
@@ -28,7 +28,7 @@ use cloud::sim::{Failure, FaultPoint, Verdict};
 use dynoxide::{Database, DynoxideError};
 use serde_json::{Value, json};
 
-use crate::{StoreError, tables::TTL};
+use crate::{Changes, StoreError, tables::TTL};
 
 pub use meter::{Call, Meter};
 
@@ -37,6 +37,7 @@ pub use meter::{Call, Meter};
 pub struct Embedded {
     database: Database,
     meter: Meter,
+    changes: Changes,
     faults: Option<Arc<dyn FaultPoint>>,
 }
 
@@ -63,7 +64,7 @@ impl Embedded {
     }
 
     fn over(database: Database) -> Self {
-        Self { database, meter: Meter::default(), faults: None }
+        Self { database, meter: Meter::default(), changes: Changes::default(), faults: None }
     }
 
     /// The same database, each of whose calls may go wrong.
@@ -79,6 +80,12 @@ impl Embedded {
         &self.meter
     }
 
+    /// What is written to it, for a store that need not read again what nobody has changed: where no other process opens the same file.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
+    }
+
     /// The SDK's own client, over this database. Retries are the store's, so that each is one call.
     #[must_use]
     pub fn client(&self) -> Client {
@@ -86,7 +93,8 @@ impl Embedded {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static("local"))
             .endpoint_url("http://embedded.invalid")
-            .credentials_provider(Credentials::new("embedded", "embedded", None, None, "embedded"))
+            // Nobody is there who would check a signature, and making one costs as much as the database itself.
+            .allow_no_auth()
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::disabled())
             // Both of these would want a runtime's timers, and there is nothing here to cache or to stall.
@@ -111,6 +119,7 @@ impl Embedded {
                 json!({ "TableName": table, "TimeToLiveSpecification": { "AttributeName": TTL, "Enabled": true } });
             self.database.update_time_to_live(serde_json::from_value(switch).map_err(unreadable)?).map_err(broken)?;
         }
+        let _writing = self.changes.writing();
         self.database.sweep_ttl().map_err(broken)
     }
 
@@ -150,6 +159,8 @@ impl Embedded {
         let asked = body.replacen('{', "{\"ReturnConsumedCapacity\":\"TOTAL\",", 1);
         let counted = ["BatchGetItem", "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "TransactWriteItems"]
             .contains(&action);
+        let reads = ["BatchGetItem", "GetItem", "Query"].contains(&action);
+        let _writing = (!reads).then(|| self.changes.writing());
         let answer = dispatch(&self.database, action, if counted { &asked } else { body })?;
         self.meter.record(action, body, &answer);
         Ok(answer)
