@@ -129,7 +129,7 @@ fn named(body: &str) -> (Vec<(TenantId, WorkloadId)>, Vec<PoolId>) {
 /// Every action that writes. One that is missing here would write unheard.
 const WRITES: [&str; 4] = ["TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem"];
 /// And those that do not.
-const READS: [&str; 3] = ["GetItem", "Query", "CreateTable"];
+const READS: [&str; 4] = ["GetItem", "BatchGetItem", "Query", "CreateTable"];
 
 impl HttpConnector for Wire {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
@@ -168,16 +168,18 @@ enum Sown {
 
 impl Wire {
     fn read(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let of_key = request.body().bytes().is_some_and(|body| String::from_utf8_lossy(body).contains("\"key#"));
+        let asked = request.body().bytes().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
         let answer = self.embedded.call(request);
-        if self.bug != Some(Bug::LateKeys) || !of_key {
-            return answer;
-        }
+        let wrong: fn(&str) -> String = match self.bug {
+            Some(Bug::LateKeys) if asked.contains("\"key#") => |body| ending_later(body, 24 * 3600),
+            Some(Bug::LeasesOverlooked) if asked.contains(LIMITS) => without_leases,
+            _ => return answer,
+        };
         HttpConnectorFuture::new(async move {
             let mut answer = answer.await?;
             let body =
                 answer.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-            *answer.body_mut() = SdkBody::from(ending_later(&body, 24 * 3600));
+            *answer.body_mut() = SdkBody::from(wrong(&body));
             Ok(answer)
         })
     }
@@ -192,6 +194,10 @@ impl Wire {
             }
             Some(Bug::OldSessionLives) if action == "DeleteItem" && body.contains("\"key#") => Sown::NotDone,
             Some(Bug::RenamedInTwo) if transaction => renamed_in_two(body),
+            Some(Bug::LeasesForgotten) if action == "PutItem" && body.contains(LIMITS) => Sown::NotDone,
+            Some(Bug::LimitsOverwritten) if action == "PutItem" && body.contains(LIMITS) => {
+                Sown::Instead(overwriting(body))
+            }
             Some(Bug::NoConditions) if transaction => Sown::Instead(without_conditions(body)),
             Some(Bug::ExtendsTwice) if body.contains("{\"S\":\"extended\"}") => Sown::Instead(ending_later(body, 3600)),
             Some(Bug::BooksNothing) => Sown::Instead(body.replace("\":change\":{\"N\":\"-", "\":change\":{\"N\":\"0")),
@@ -225,6 +231,28 @@ fn ending_later(body: &str, seconds: u64) -> String {
         Some((before, rest)) => format!("{before}{mark}{rest}"),
         None => body.to_owned(),
     }
+}
+
+/// How a request says that it is about limits.
+const LIMITS: &str = "\"TableName\":\"limits\"";
+
+/// The write without its condition.
+fn overwriting(body: &str) -> String {
+    let mut request: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    for field in ["ConditionExpression", "ExpressionAttributeValues"] {
+        request.as_object_mut().map(|request| request.remove(field));
+    }
+    request.to_string()
+}
+
+/// A limit's row as if nobody had leased anything of it.
+fn without_leases(body: &str) -> String {
+    let mut answer: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let said = answer["Item"]["ledger"]["S"].as_str().and_then(|said| serde_json::from_str(said).ok());
+    let Some(mut said): Option<serde_json::Value> = said else { return body.to_owned() };
+    said["holders"] = serde_json::json!({});
+    answer["Item"]["ledger"]["S"] = said.to_string().into();
+    answer.to_string()
 }
 
 /// The numbers below zero in a partition, each as it stands in its row.

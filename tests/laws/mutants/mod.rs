@@ -108,6 +108,12 @@ pub(crate) enum Bug {
     NeverIdle,
     /// A change of a name says that it has changed the tags, and has not.
     TagsLeft,
+    /// What a limit's row says is written over whatever is there.
+    LimitsOverwritten,
+    /// What was leased of a limit is said to be written down, and is not.
+    LeasesForgotten,
+    /// What others have leased of a limit counts as free.
+    LeasesOverlooked,
 }
 
 /// Every bug, and the laws of which one must catch it: the law about what goes wrong, or about what follows from that.
