@@ -10,10 +10,12 @@ use domain::{
     Secret, TenantId, Timestamp, UserName,
     api_key::{KeyKind, mint},
     identity::Member,
+    limits::Limits,
+    names::ModelName,
     tenant::{TenantUpdate, Tier},
 };
 use futures::executor::block_on;
-use store::identities::{AgentKey, Holder};
+use store::identities::{AgentKey, Holder, ModelKey};
 
 use crate::support::{
     ADMIN, SERVICE,
@@ -25,7 +27,7 @@ use crate::support::{
 const MATRIX: &str = include_str!("matrix.txt");
 
 /// Every kind of caller, in the order of the table's columns.
-const CALLERS: [&str; 23] = [
+const CALLERS: [&str; 24] = [
     "none",
     "garbage",
     "checksum",
@@ -45,6 +47,7 @@ const CALLERS: [&str; 23] = [
     "free",
     "suspended",
     "revoked",
+    "model-key",
     "session",
     "session-end",
     "token",
@@ -115,6 +118,16 @@ fn as_caller(scene: &Scene, caller: &str, ask: Ask) -> Ask {
             let tenant = TenantId::new(SAMPLE_TENANT);
             block_on(bench.plane.store.revoke_tenant_key(&tenant, id.parse().unwrap(), now)).unwrap();
             key
+        }
+        "model-key" => {
+            let key = a_key(bench, KeyKind::Model);
+            let body = serde_json::from_slice::<serde_json::Value>(&ask.body).unwrap_or_default();
+            let model = body["model"].as_str().map_or_else(|| samples()["model"].clone(), str::to_owned);
+            let model = ModelName::parse(&model).unwrap();
+            let holder = ModelKey { tenant: TenantId::new(SAMPLE_TENANT), model, id: bench.plane.ports.ids.key(now) };
+            let until = now.plus(Duration::from_secs(3600));
+            block_on(bench.plane.store.add_model_key(&key.hash(), holder, Limits::default(), until)).unwrap();
+            own(key)
         }
         "elsewhere" => bench.key_in("another", "jschmidt"),
         "colleague" => bench.login("colleague"),

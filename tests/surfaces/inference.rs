@@ -1,7 +1,9 @@
 //! The gateway (000#21, #22; T12): OpenAI's API in front of simulated model servers.
 
 mod crowd;
+mod keys;
 mod limits;
+mod recorded;
 mod streams;
 
 use cloud::{
@@ -42,7 +44,14 @@ pub(super) fn served_in(
 
 /// A node of the installation's own, active; and where its model answers.
 fn shared_node(bench: &Bench) -> Upstream {
-    let made = bench.send(admin(Ask::post("/admin/nodes/launch").json(&wanted()))).json();
+    shared_node_of(bench, LLAMA)
+}
+
+/// As [`shared_node`], with another model.
+fn shared_node_of(bench: &Bench, model: &str) -> Upstream {
+    let mut launch = wanted();
+    launch["model"] = json!(model);
+    let made = bench.send(admin(Ask::post("/admin/nodes/launch").json(&launch))).json();
     bench.within("platform").serve(&made)
 }
 
@@ -87,10 +96,7 @@ fn t_000_21_every_operation_has_its_own_path_and_kind() {
     let embedding = json!({"name": "BAAI/bge-m3", "family": "bge", "size": "0.6B", "type": "embedding", "context_length": 8192,
         "vram_required_gb": 2, "price_input_per_million": 0.01, "price_output_per_million": 0});
     assert_eq!(bench.send(admin(Ask::post("/admin/models").json(&embedding))).status, 201);
-    let mut launch = wanted();
-    launch["model"] = json!("BAAI/bge-m3");
-    let made = bench.send(admin(Ask::post("/admin/nodes/launch").json(&launch))).json();
-    let at = bench.within("platform").serve(&made);
+    let at = shared_node_of(&bench, "BAAI/bge-m3");
     bench
         .world
         .serve(at, |_| Script::json(StatusCode::OK, r#"{"data":[],"usage":{"prompt_tokens":3,"total_tokens":3}}"#));

@@ -1,6 +1,6 @@
 //! From a request to the beginning of an answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use cloud::{Answer, UpstreamError};
 use domain::{
     TenantId, Timestamp,
+    job::ModelServe,
     launch_log::estimate::{Usual, kind},
     lifecycle::{Stage, State},
     limits::{Demand, Standing, Unit},
@@ -22,16 +23,21 @@ use futures::{FutureExt, StreamExt, future::Either};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use store::{
     Plane,
-    identities::{Holder, KeyRow},
-    limits::{Scoped, Whose},
-    memory::{Busy, Facts, key_scope, model_scope, tenant_scope},
+    identities::{Holder, KeyRow, ModelKey, TenantKey},
+    limits::{Scoped, Whose, key_scope, model_scope, tenant_scope},
+    memory::{Busy, Facts},
 };
-use web::{Error, admin::keep_out, body, caller, nodes, tenant::holder};
+use web::{
+    Error,
+    admin::keep_out,
+    body, caller, nodes,
+    tenant::{FOR_A_TENANT, holder},
+};
 
 use crate::{
-    question::Question,
     refusal::{Refusal, of_upstream},
     relay::{Account, Relay, Ticket},
+    request_body::RequestBody,
     watch::Watch,
 };
 
@@ -86,10 +92,10 @@ pub(crate) async fn answer(plane: &Plane, operation: Operation, request: Request
 /// Who asks, which model, and what is known of both.
 struct Asked {
     row: KeyRow,
-    facts: std::sync::Arc<Facts>,
+    facts: Arc<Facts>,
     tenant: TenantId,
     who: String,
-    question: Question,
+    wanted: RequestBody,
     name: ModelName,
     model: Model,
     begun: Timestamp,
@@ -99,7 +105,7 @@ async fn asked(plane: &Plane, operation: Operation, request: Request) -> Result<
     let asked = admit(plane, operation, request).await?;
     let scopes = scopes(&asked);
     let is_bounded = scopes.iter().any(|scoped| scoped.limits.bound_tokens());
-    let most = asked.question.most(u64::from(asked.model.context_length), operation.writes());
+    let most = asked.wanted.most(u64::from(asked.model.context_length), operation.writes());
     let prices = (asked.model.price_input, asked.model.price_output);
     let micros = prices.0.of_tokens(most.input).saturating_add(prices.1.of_tokens(most.output));
     let demand = Demand { requests: 1, tokens: most.input.saturating_add(most.output), micros };
@@ -122,7 +128,7 @@ async fn asked(plane: &Plane, operation: Operation, request: Request) -> Result<
         Err(refusal) => Err(refusal),
     };
     match sent {
-        Ok((answer, busy)) => Ok(relay(plane, &asked.question, (answer, busy), ticket)),
+        Ok((answer, busy)) => Ok(relay(plane, &asked.wanted, (answer, busy), ticket)),
         Err(refusal) => {
             ticket.refused().await;
             Err(refusal)
@@ -133,47 +139,50 @@ async fn asked(plane: &Plane, operation: Operation, request: Request) -> Result<
 /// Lets a request in: a key that opens something now, a body that can be read, a model that is registered and served.
 async fn admit(plane: &Plane, operation: Operation, request: Request) -> Result<Asked, Refusal> {
     let (parts, body) = request.into_parts();
-    keep_out(plane, &parts, "This operation acts for a tenant: use one of its API keys").await?;
+    keep_out(plane, &parts, FOR_A_TENANT).await?;
     let begun = plane.ports.clock.now();
     let (kind, key) = caller::offered(&parts.headers)?;
     let bytes = body::read(&parts.headers, body, LARGEST).await;
-    let question = bytes.map_err(Refusal::from).and_then(|bytes| read(&parts.headers, bytes));
-    let named = question.as_ref().ok().and_then(|question| ModelName::parse(&question.model).ok());
+    let wanted = bytes.map_err(Refusal::from).and_then(|bytes| read(&parts.headers, bytes));
+    let named = wanted.as_ref().ok().and_then(|wanted| ModelName::parse(&wanted.model).ok());
     let (row, facts) = plane.known(&key, named.as_ref()).await?;
     // Whoever is nobody is told so before anything else.
     let row = caller::opened(plane, kind, row)?;
     let (tenant, who) = holder(&row.holder)?;
     let facts = facts.ok_or(caller::INVALID)?;
     caller::tier(tenant, facts.tenant.as_ref())?;
-    let question = question?;
-    let unknown = || Refusal::NoSuchModel(question.model.clone());
+    let wanted = wanted?;
+    let unknown = || Refusal::NoSuchModel(wanted.model.clone());
     let name = named.ok_or_else(unknown)?;
+    if row.holder.only().is_some_and(|only| *only != name) {
+        return Err(unknown());
+    }
     let model = facts.model.clone().ok_or_else(unknown)?;
     if !operation.suits(model.kind) {
         let words =
-            format!("The model `{}` is for {}, and not for {}", question.model, model.kind.name(), operation.path());
+            format!("The model `{}` is for {}, and not for {}", wanted.model, model.kind.name(), operation.path());
         return Err(Refusal::bad(Some("model"), words));
     }
     let tenant = tenant.clone();
-    if facts.own.is_empty() && facts.shared.is_empty() {
-        return Err(not_ready(plane, &tenant, &name).await);
+    if facts.servers().next().is_none() {
+        return Err(not_ready(plane, (&tenant, facts.publisher.clone()), &name).await);
     }
-    Ok(Asked { row, facts, tenant, who, question, name, model, begun })
+    Ok(Asked { row, facts, tenant, who, wanted, name, model, begun })
 }
 
-fn read(headers: &HeaderMap, bytes: Bytes) -> Result<Question, Refusal> {
+fn read(headers: &HeaderMap, bytes: Bytes) -> Result<RequestBody, Refusal> {
     if !body::is_json(headers) {
         return Err(Error::UnsupportedMediaType.into());
     }
-    Question::read(bytes)
+    RequestBody::read(bytes)
 }
 
 /// The limits that a request is subject to.
 fn scopes(asked: &Asked) -> Vec<Scoped> {
     let Asked { row, facts, tenant, name, model, .. } = asked;
     let key = match &row.holder {
-        Holder::Tenant(key) => {
-            Some(Scoped { whose: Whose::Key, id: key_scope(tenant, key.id), limits: row.limits.clone() })
+        Holder::Tenant(TenantKey { id, .. }) | Holder::Model(ModelKey { id, .. }) => {
+            Some(Scoped { whose: Whose::Key, id: key_scope(tenant, *id), limits: row.limits.clone() })
         }
         // A person's key changes every other hour: what it may do is what its tenant may.
         Holder::User(_) | Holder::Enroll(_) | Holder::Session(_) => None,
@@ -188,11 +197,11 @@ fn scopes(asked: &Asked) -> Vec<Scoped> {
 }
 
 /// Nobody serves a model: when somebody will, as far as launches say that are under way.
-async fn not_ready(plane: &Plane, tenant: &TenantId, name: &ModelName) -> Refusal {
+async fn not_ready(plane: &Plane, (tenant, publisher): (&TenantId, Option<TenantId>), name: &ModelName) -> Refusal {
     let mut soonest = None;
     let owner = nodes::owner();
-    for of in [tenant.clone(), TenantId::new(PLATFORM)] {
-        let serves = |serve: &domain::job::ModelServe| serve.model == *name;
+    for of in [tenant.clone(), TenantId::new(PLATFORM)].into_iter().chain(publisher) {
+        let serves = |serve: &ModelServe| serve.model == *name;
         let found = plane.store.chosen(
             (&of, &owner),
             true,
@@ -228,11 +237,10 @@ async fn send(
     operation: Operation,
     bounds: Option<u64>,
 ) -> Result<(Answer, Busy), Refusal> {
-    let streams = asked.question.streams;
+    let streams = asked.wanted.streams;
     let within = if streams { BEGINS_WITHIN.0 } else { BEGINS_WITHIN.1 };
-    let parts = asked.question.parts(bounds);
+    let parts = asked.wanted.parts(bounds);
     let mut tried = Vec::new();
-    let mut busy_one = None;
     while let Some(busy) = plane.server(&asked.facts, &tried).filter(|_| tried.len() < 2) {
         let question = cloud::Question { path: operation.path(), headers: headers(streams), body: parts.clone() };
         let asking = plane.ports.upstreams.ask(busy.upstream(), question);
@@ -249,7 +257,6 @@ async fn send(
             Ok(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
                 busy.failed(now);
                 tried.push(busy.upstream().clone());
-                busy_one = Some((answer, busy));
             }
             Ok(answer) => {
                 busy.answered();
@@ -268,8 +275,7 @@ async fn send(
             }
         }
     }
-    drop(busy_one);
-    let model = asked.question.model.clone();
+    let model = asked.wanted.model.clone();
     Err(Refusal::NotReady { model, seconds: 1, is_coming: false })
 }
 
@@ -305,14 +311,14 @@ async fn refused_by_server(plane: &Plane, answer: Answer, busy: Busy) -> Result<
 }
 
 /// The answer to a caller.
-fn relay(plane: &Plane, question: &Question, (answer, busy): (Answer, Busy), ticket: Ticket) -> Response {
+fn relay(plane: &Plane, wanted: &RequestBody, (answer, busy): (Answer, Busy), ticket: Ticket) -> Response {
     let Answer { status, headers, body } = answer;
     let content = headers.get(header::CONTENT_TYPE).cloned();
     let is_events = content.as_ref().is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     let now = plane.ports.clock.now();
     let standings = ticket.standings(now);
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let watch = Watch::new(is_events, is_events && question.asks_for_usage(), length);
+    let watch = Watch::new(is_events, is_events && wanted.asks_for_usage(), length);
     let relay = Relay::new((body, status.as_u16()), (watch, is_events), busy, ticket);
     let mut response = (status, Body::new(relay)).into_response();
     let to = response.headers_mut();

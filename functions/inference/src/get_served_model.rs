@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::names::ModelName;
-use web::{Plane, Tenant, TypedRefusals};
+use web::{Asker, Plane, TypedRefusals};
 
 use crate::{refusal::Refusal, served::ServedModel};
 
@@ -16,21 +16,24 @@ use crate::{refusal::Refusal, served::ServedModel};
     responses((status = 200, description = "The model.", body = ServedModel), TypedRefusals))]
 pub(crate) async fn get_served_model(
     State(plane): State<Plane>,
-    tenant: Tenant,
+    asker: Asker,
     model: Result<Path<String>, PathRejection>,
 ) -> Response {
     // What is no text names no model.
     let model = model.map(|Path(model)| model).unwrap_or_default();
-    match find(&plane, &tenant, &model).await {
+    match find(&plane, &asker, &model).await {
         Ok(found) => Json(found).into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn find(plane: &Plane, tenant: &Tenant, model: &str) -> Result<ServedModel, Refusal> {
+async fn find(plane: &Plane, asker: &Asker, model: &str) -> Result<ServedModel, Refusal> {
     let unknown = || Refusal::NoSuchModel(model.to_owned());
     let name = ModelName::parse(model).map_err(|_no_name| unknown())?;
+    if !asker.sees(&name) {
+        return Err(unknown());
+    }
     let model = plane.store.model(&name).await?.ok_or_else(unknown)?;
-    let ready = plane.store.served_models(&tenant.id).await?;
+    let ready = plane.store.served_models(&asker.tenant).await?;
     Ok(ServedModel::of(&model, ready.contains(&name)))
 }

@@ -12,9 +12,9 @@ mod create_completion;
 mod create_embedding;
 mod get_served_model;
 mod list_served_models;
-mod question;
 mod refusal;
 mod relay;
+mod request_body;
 mod served;
 mod watch;
 

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
-use web::{Error, Plane, Tenant, TypedRefusals};
+use web::{Asker, Error, Plane, TypedRefusals};
 
 use crate::served::ServedModel;
 
@@ -22,12 +22,10 @@ pub(crate) struct ServedModels {
 /// List the models that can be asked for, by OpenAI's API. Those that somebody serves at this moment are `ready`.
 #[utoipa::path(get, path = "/v1/models", tag = "inference", security(("tenant_key" = [])),
     responses((status = 200, description = "The models.", body = ServedModels), TypedRefusals))]
-pub(crate) async fn list_served_models(
-    State(plane): State<Plane>,
-    tenant: Tenant,
-) -> Result<Json<ServedModels>, Error> {
-    let ready = plane.store.served_models(&tenant.id).await?;
+pub(crate) async fn list_served_models(State(plane): State<Plane>, asker: Asker) -> Result<Json<ServedModels>, Error> {
+    let ready = plane.store.served_models(&asker.tenant).await?;
     let models = plane.store.models().await?;
-    let data = models.iter().map(|model| ServedModel::of(model, ready.contains(&model.name))).collect();
+    let seen = models.iter().filter(|model| asker.sees(&model.name));
+    let data = seen.map(|model| ServedModel::of(model, ready.contains(&model.name))).collect();
     Ok(Json(ServedModels { object: "list", data }))
 }

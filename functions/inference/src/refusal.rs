@@ -4,6 +4,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
+use domain::{Timestamp, limits::Unit, price::Price};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use store::{
@@ -114,10 +115,9 @@ impl Refusal {
 
 /// A limit that was met: which, whose, how much of it is left, and how much was wanted.
 fn limited(met: &Met, seconds: u64) -> Said {
-    use domain::limits::Unit;
     let Met { whose, standing, wanted } = met;
     let (what, whose) = (standing.meter.words(), whose.words());
-    let dollars = |micros| domain::price::Price::from_micros(micros).dollars();
+    let dollars = |micros| Price::from_micros(micros).dollars();
     let (kind, code, amounts) = match standing.meter.unit() {
         Unit::Requests => ("requests", "rate_limit_exceeded", format!("Limit {}", standing.limit)),
         Unit::Places => ("requests", "concurrency_limit_exceeded", format!("Limit {}", standing.limit)),
@@ -212,7 +212,7 @@ pub(crate) fn of_upstream(status: StatusCode, body: &[u8]) -> Refusal {
 
 impl Refusal {
     /// Why there was no room, at `now`.
-    pub(crate) fn no_room(no: NoRoom, now: domain::Timestamp) -> Self {
+    pub(crate) fn no_room(no: NoRoom, now: Timestamp) -> Self {
         match no {
             NoRoom::Met(met) => Self::Limited(Box::new(met), met.standing.reset_seconds(now)),
             NoRoom::Store(error) => error.into(),

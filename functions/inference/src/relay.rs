@@ -3,7 +3,8 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use http_body::Frame;
 use store::{Plane, limits::Reservation, memory::Busy};
 
 use crate::{
-    question::Most,
+    request_body::Most,
     watch::{Usage, Watch},
 };
 
@@ -234,7 +235,7 @@ impl Relay {
 }
 
 fn pause(plane: &Plane, pause: Duration) -> Waiting {
-    let clock = std::sync::Arc::clone(&plane.ports.clock);
+    let clock = Arc::clone(&plane.ports.clock);
     Box::pin(async move { clock.sleep(pause).await })
 }
 
@@ -246,7 +247,7 @@ impl http_body::Body for Relay {
         let relay = self.get_mut();
         loop {
             if let Some(finishing) = &mut relay.finishing {
-                std::task::ready!(finishing.as_mut().poll(cx));
+                ready!(finishing.as_mut().poll(cx));
                 relay.finishing = None;
                 return Poll::Ready(None);
             }

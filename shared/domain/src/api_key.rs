@@ -20,6 +20,8 @@ pub enum KeyKind {
     User,
     /// A tenant's key, from an admin or from the tenant itself.
     Tenant,
+    /// A key that asks one model of a tenant's, and does nothing else.
+    Model,
     /// A node's one-time token.
     Enroll,
     /// A node's session.
@@ -28,7 +30,7 @@ pub enum KeyKind {
 
 impl KeyKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::User, Self::Tenant, Self::Enroll, Self::Session];
+    pub const ALL: [Self; 5] = [Self::User, Self::Tenant, Self::Model, Self::Enroll, Self::Session];
 
     /// The key's first characters.
     #[must_use]
@@ -36,6 +38,7 @@ impl KeyKind {
         match self {
             Self::User => "swk_",
             Self::Tenant => "clsk_live_",
+            Self::Model => "pk_live_",
             Self::Enroll => "swe_",
             Self::Session => "sws_",
         }
@@ -45,7 +48,7 @@ impl KeyKind {
     const fn digits(self) -> usize {
         match self {
             Self::User | Self::Enroll | Self::Session => 43,
-            Self::Tenant => 32,
+            Self::Tenant | Self::Model => 32,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Limits of inference: how many requests, tokens and dollars a key, a tenant or a model may use in a window of time.
 //!
 //! A limit is exact under concurrency because nothing is asked of a model before it is *reserved* (trap T12). What is left of a limit lies in
-//! a [`Ledger`], one row for each [`Scope`](crate::limits::Ledger). A gateway leases a block of it ([`Lease`]) and reserves from that block
+//! a [`Ledger`]: one row for each key, tenant and model that has limits. A gateway leases a block of it ([`Lease`]) and reserves from that block
 //! without asking anybody; it gives back what it did not use. In every window, at all times:
 //!
 //! ```text

@@ -159,14 +159,6 @@ pub const USAGE_TTL: Duration = Duration::from_secs(398 * 24 * 3600);
 /// An hour's requests to models are summed up so long after it is over.
 pub const HOUR_CLOSES: Duration = Duration::from_secs(15 * 60);
 
-/// A gateway gives back what it leased of a limit when nobody has used it for so long, and forgets the limit after the second time.
-pub const LEASE_LINGERS: Duration = Duration::from_secs(2);
-/// See [`LEASE_LINGERS`].
-pub const LEASE_FORGOTTEN: Duration = Duration::from_secs(5 * 60);
-
-/// How long what was used of a limit is kept after it was last used: longer than the longest window, a month.
-pub const LIMITS_TTL: Duration = Duration::from_secs(40 * 24 * 3600);
-
 /// How long ended workloads, their timelines and logs are kept.
 pub const HISTORY_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 

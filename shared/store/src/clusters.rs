@@ -1,12 +1,13 @@
 //! What serves models, by its cluster's name, for the installation's operators: `clusters` holds a row for each node and instance that has
 //! not ended.
 
-use domain::{TenantId, Workload, WorkloadId, lifecycle::State};
+use domain::{TenantId, Workload, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Store, StoreError, Table,
     items::{row, text, value},
+    passage::Passage,
     requests::Range,
     transaction::{Guard, Transaction},
 };
@@ -20,23 +21,20 @@ struct ClusterRow {
 }
 
 /// Adds to `transaction` what a workload's step does to the list of clusters.
-pub(crate) fn account(
-    transaction: &mut Transaction<'_>,
-    from: Option<State>,
-    workload: &Workload,
-) -> Result<(), StoreError> {
+pub(crate) fn list(transaction: &mut Transaction<'_>, passage: Passage<'_>) -> Result<(), StoreError> {
+    let workload = passage.workload;
     if workload.spec.serve.is_none() {
         return Ok(());
     }
     let name = workload.id.cluster_name();
     let key = (CLUSTERS, name.as_str());
-    match (from, workload.state) {
-        (None, _) => {
-            let (tenant, workload) = (workload.tenant.clone(), workload.id);
-            transaction.put(Guard::Version, Table::Capacity, row(key, &ClusterRow { tenant, workload })?, None)
-        }
-        (Some(from), State::Ended) if from != State::Ended => transaction.delete(Table::Capacity, key),
-        (Some(_), _) => Ok(()),
+    if passage.begins() {
+        let (tenant, workload) = (workload.tenant.clone(), workload.id);
+        transaction.put(Guard::Version, Table::Capacity, row(key, &ClusterRow { tenant, workload })?, None)
+    } else if passage.ends() {
+        transaction.delete(Table::Capacity, key)
+    } else {
+        Ok(())
     }
 }
 

@@ -10,13 +10,13 @@ use cloud::{Fleet, SealContext};
 use domain::{
     Credential, CredentialId, TenantId, Timestamp, Workload,
     credential::{CloudKeys, CredentialChange, MOST_CREDENTIALS, Provider},
-    lifecycle::State,
 };
 
 use crate::{
     Plane, Store, StoreError, Table, WorkError,
     identities::Claim,
     items::{Item, number, row, text, text_of, value},
+    passage::Passage,
     plane::DECISIONS,
     requests::Range,
     transaction::{Guard, Transaction},
@@ -232,16 +232,15 @@ fn remove_default(transaction: &mut Transaction<'_>, pk: &str, credential: &Cred
 }
 
 /// Adds to `transaction` what a workload's step does to the credential that it runs with.
-pub(crate) fn account(
-    transaction: &mut Transaction<'_>,
-    from: Option<State>,
-    workload: &Workload,
-) -> Result<(), StoreError> {
+pub(crate) fn count_use(transaction: &mut Transaction<'_>, passage: Passage<'_>) -> Result<(), StoreError> {
+    let workload = passage.workload;
     let Some(id) = workload.spec.serve.as_ref().and_then(|serve| serve.credential) else { return Ok(()) };
-    match (from, workload.state) {
-        (None, _) => add_use(transaction, &workload.tenant, id),
-        (Some(from), State::Ended) if from != State::Ended => drop_use(transaction, &workload.tenant, id),
-        (Some(_), _) => Ok(()),
+    if passage.begins() {
+        add_use(transaction, &workload.tenant, id)
+    } else if passage.ends() {
+        drop_use(transaction, &workload.tenant, id)
+    } else {
+        Ok(())
     }
 }
 

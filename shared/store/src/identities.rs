@@ -2,7 +2,7 @@
 
 use domain::{
     KeyId, Secret, SecretHash, TenantId, Timestamp, UserName, WorkloadId, api_key::KeyKind, identity::Member,
-    limits::Limits, policy,
+    limits::Limits, names::ModelName, policy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,8 @@ pub enum Holder {
     User(Member),
     /// A tenant as a whole.
     Tenant(TenantKey),
+    /// Whoever may ask one model in a tenant's name.
+    Model(ModelKey),
     /// A node that may enroll once.
     Enroll(AgentKey),
     /// A node's session.
@@ -33,6 +35,17 @@ pub enum Holder {
 pub struct TenantKey {
     /// The tenant.
     pub tenant: TenantId,
+    /// The key's own id.
+    pub id: KeyId,
+}
+
+/// What a model's key stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelKey {
+    /// Whose limits and bill it is.
+    pub tenant: TenantId,
+    /// The only model that it asks.
+    pub model: ModelName,
     /// The key's own id.
     pub id: KeyId,
 }
@@ -250,7 +263,12 @@ impl Store {
     /// # Errors
     /// When the tables fail.
     pub async fn key(&self, hash: &SecretHash) -> Result<Option<KeyRow>, StoreError> {
-        self.get_row(Table::Identity, (&key_pk(hash), ONLY)).await?.map(value).transpose()
+        let pk = key_pk(hash);
+        let read = Box::pin(async { self.get_row(Table::Identity, (&pk, ONLY)).await?.map(value).transpose() });
+        match &self.unchanged {
+            Some(unchanged) => unchanged.key(hash, read).await,
+            None => read.await,
+        }
     }
 
     /// The number of a person, given out at the first login.
@@ -281,6 +299,21 @@ impl Store {
     pub async fn add_user_key(&self, key: &Secret, member: &Member) -> Result<(), StoreError> {
         let row = KeyRow::new(Holder::User(member.clone()), member.expires_at);
         self.put_row(Table::Identity, row.item(&key.hash())?).await
+    }
+
+    /// Records a key of a model's, with limits of its own.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn add_model_key(
+        &self,
+        key: &SecretHash,
+        holder: ModelKey,
+        limits: Limits,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let row = KeyRow { limits, ..KeyRow::new(Holder::Model(holder), expires_at) };
+        self.put_row(Table::Identity, row.item(key)?).await
     }
 
     /// Uses a presigned login up: true for the first who does, false for whoever comes with the same later. A first whose answer from
@@ -373,8 +406,18 @@ impl Holder {
         match self {
             Self::User(_) => KeyKind::User,
             Self::Tenant(_) => KeyKind::Tenant,
+            Self::Model(_) => KeyKind::Model,
             Self::Enroll(_) => KeyKind::Enroll,
             Self::Session(_) => KeyKind::Session,
+        }
+    }
+
+    /// The only model that it may ask, where it may ask one alone.
+    #[must_use]
+    pub const fn only(&self) -> Option<&ModelName> {
+        match self {
+            Self::Model(key) => Some(&key.model),
+            Self::User(_) | Self::Tenant(_) | Self::Enroll(_) | Self::Session(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - a transaction carries a write id, so that a repetition after a lost answer finds its own work and says so.
 
 pub mod capacity;
+mod changes;
 mod clusters;
 pub mod credentials;
 pub mod disks;
@@ -26,6 +27,7 @@ pub mod mailbox;
 pub mod memory;
 mod metering;
 pub mod models;
+mod passage;
 pub mod plane;
 mod requests;
 mod routes;
@@ -42,6 +44,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::Client;
 use cloud::{Clock, Ids};
 
+pub use changes::Changes;
 pub use error::StoreError;
 pub use memory::Memory;
 pub use plane::{Plane, Pool, Settings, WhichDisk, WorkError};
@@ -55,13 +58,21 @@ pub struct Store {
     prefix: Arc<str>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    /// `None` where others write to the tables as well.
+    unchanged: Option<Arc<changes::Unchanged>>,
 }
 
 impl Store {
     /// A store over `client`, whose tables' names begin with `prefix`.
     #[must_use]
     pub fn new(client: Client, prefix: &str, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { client, prefix: prefix.into(), clock, ids }
+        Self { client, prefix: prefix.into(), clock, ids, unchanged: None }
+    }
+
+    /// The same store, over a database that this process alone writes to: keys are not read again while nothing is written.
+    #[must_use]
+    pub fn with_changes(self, changes: Changes) -> Self {
+        Self { unchanged: Some(Arc::new(changes::Unchanged::new(changes))), ..self }
     }
 
     fn name(&self, table: Table) -> String {

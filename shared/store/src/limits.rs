@@ -5,20 +5,21 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use domain::{
-    Timestamp,
+    KeyId, TenantId, Timestamp,
     limits::{Demand, Held, Lease, Ledger, Limits, Meter, Part, Standing},
     metering::Hour,
-    policy,
+    names::ModelName,
 };
 
 use crate::{
     Store, StoreError, Table,
     items::{Item, count_of, millis, number, text, text_of},
+    memory::lock,
     plane::DECISIONS,
     requests::DueMark,
     tables::{DUE_NOW, TTL},
@@ -28,6 +29,13 @@ const ONLY: &str = "-";
 
 /// What a row says that was read so recently is believed, where it says that nothing is left: who is refused again and again costs nothing.
 const BELIEVED_FOR: Duration = Duration::from_millis(100);
+
+/// What was leased is given back when nobody has used it for so long, and its row forgotten after the second time.
+const LINGERS: Duration = Duration::from_secs(2);
+/// See [`LINGERS`].
+const FORGOTTEN: Duration = Duration::from_secs(5 * 60);
+/// A row is kept for so long after it was last written: longer than the longest window, a month.
+const KEPT_FOR: Duration = Duration::from_secs(40 * 24 * 3600);
 
 /// Whose limits they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +123,7 @@ impl Scope {
     }
 
     fn state(&self) -> MutexGuard<'_, Leased> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn reserve(&self, limits: &Limits, demand: &Demand, now: Timestamp) -> Option<Held> {
@@ -124,6 +132,32 @@ impl Scope {
             leased.limits = limits.clone();
         }
         if leased.frozen { None } else { leased.lease.reserve(limits, demand, now) }
+    }
+
+    /// What waits for an exchange.
+    fn waiting(&self) -> Demand {
+        self.state().waiting
+    }
+
+    /// Whether anything of it is to be done at `now` in a process that looks after its leases: renewed, given back, or forgotten.
+    pub(crate) fn chore(&self, now: Timestamp) -> Option<Chore> {
+        let leased = self.state();
+        let idle = now.since(leased.lease.used_at());
+        if leased.lease.is_to_be_renewed(now) {
+            Some(Chore::Renew)
+        } else if leased.lease.is_busy() {
+            None
+        } else if leased.lease.has_news() {
+            (idle >= LINGERS).then_some(Chore::GiveBack)
+        } else {
+            (idle >= FORGOTTEN).then_some(Chore::Forget)
+        }
+    }
+
+    /// Whether nobody uses it at this moment.
+    pub(crate) fn is_idle(&self) -> bool {
+        let leased = self.state();
+        !leased.lease.is_busy() && leased.waiting == Demand::default()
     }
 }
 
@@ -221,7 +255,7 @@ impl Store {
             if let Some(held) = scope.reserve(limits, demand, now) {
                 return Ok(reserved(held, now));
             }
-            let wishes = |lease: &Lease, now| lease.wishes(limits, demand, &scope.state_waiting(), now);
+            let wishes = |lease: &Lease, now| lease.wishes(limits, demand, &scope.waiting(), now);
             if !self.exchange(scope, (id, limits), &wishes, Some(demand)).await? {
                 let met = scope.state().lease.met(limits, demand, now);
                 let Some(standing) = met else { continue };
@@ -318,7 +352,7 @@ impl Store {
             ("sk".to_owned(), text(ONLY)),
             ("version".to_owned(), number(i128::from(ledger.version))),
             ("ledger".to_owned(), text(said)),
-            (TTL.to_owned(), number(now.plus(policy::LIMITS_TTL).seconds())),
+            (TTL.to_owned(), number(now.plus(KEPT_FOR).seconds())),
         ]);
         if let Some(end) = ledger.first_end() {
             // The sweep looks when the hour is over in which the first lease ends: the index is written once an hour and not each time.
@@ -364,33 +398,6 @@ impl Store {
     }
 }
 
-impl Scope {
-    fn state_waiting(&self) -> Demand {
-        self.state().waiting
-    }
-
-    /// Whether anything of it is to be done at `now` in a process that looks after its leases: renewed, given back, or forgotten.
-    pub(crate) fn chore(&self, now: Timestamp) -> Option<Chore> {
-        let leased = self.state();
-        let idle = now.since(leased.lease.used_at());
-        if leased.lease.is_to_be_renewed(now) {
-            Some(Chore::Renew)
-        } else if leased.lease.is_busy() {
-            None
-        } else if leased.lease.has_news() {
-            (idle >= policy::LEASE_LINGERS).then_some(Chore::GiveBack)
-        } else {
-            (idle >= policy::LEASE_FORGOTTEN).then_some(Chore::Forget)
-        }
-    }
-
-    /// Whether nobody uses it at this moment.
-    pub(crate) fn is_idle(&self) -> bool {
-        let leased = self.state();
-        !leased.lease.is_busy() && leased.waiting == Demand::default()
-    }
-}
-
 /// What is to be done about a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chore {
@@ -404,4 +411,22 @@ fn read(item: &Item) -> Result<Ledger, StoreError> {
     let ledger: Ledger = serde_json::from_str(said).map_err(|error| StoreError::Broken(error.to_string()))?;
     let version = u64::try_from(count_of(item, "version")).unwrap_or(0);
     Ok(Ledger { version, ..ledger })
+}
+
+/// The id of a key's limits.
+#[must_use]
+pub fn key_scope(tenant: &TenantId, key: KeyId) -> String {
+    format!("{tenant}#key#{key}")
+}
+
+/// The id of a tenant's limits.
+#[must_use]
+pub fn tenant_scope(tenant: &TenantId) -> String {
+    format!("{tenant}#tenant")
+}
+
+/// The id of a model's limits, which are nobody's.
+#[must_use]
+pub fn model_scope(model: &ModelName) -> String {
+    format!("#model#{}", model.as_str())
 }

@@ -2,7 +2,7 @@
 //! written. All of it may be lost at any moment; nothing of it says whether a key is good.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -13,9 +13,8 @@ use std::{
 
 use cloud::Upstream;
 use domain::{
-    KeyId, SecretHash, TenantId, Timestamp,
+    SecretHash, TenantId, Timestamp,
     limits::Demand,
-    metering::{Hour, Metered},
     model::Model,
     names::ModelName,
     routing::{Health, draw},
@@ -27,8 +26,9 @@ use crate::{
     identities::{Holder, KeyRow, key_pk},
     items::value,
     limits::{Chore, NoRoom, Reservation, Scope, Scoped},
+    metering::Unwritten,
     models::MODELS,
-    routes::{route_key, servers},
+    routes::{offer_key, publisher, route_key, servers},
     tenants::tenant_pk,
 };
 
@@ -38,15 +38,11 @@ const ONLY: &str = "-";
 const BELIEVED_FOR: Duration = Duration::from_secs(1);
 /// More than this is not remembered of one kind: then it is begun anew.
 const MOST_REMEMBERED: usize = 10_000;
-/// The most records of one row.
-const A_BATCH: usize = 500;
 /// How often records are written in a process that looks after its memory.
 const BETWEEN_TURNS: Duration = Duration::from_millis(200);
 
 /// A tenant, and the model that it asks for.
 type Asked = (TenantId, Option<ModelName>);
-/// A tenant, an hour, and the id of the first record.
-type BatchId = (TenantId, Hour, String);
 
 /// The memory of one process.
 #[derive(Default)]
@@ -57,11 +53,7 @@ pub struct Memory {
     facts: Mutex<HashMap<Asked, Arc<Facts>>>,
     scopes: Mutex<HashMap<String, Arc<Scope>>>,
     servers: Mutex<HashMap<Upstream, Health>>,
-    records: Mutex<HashMap<(TenantId, Hour), Vec<Metered>>>,
-    /// What is being written. Each batch stays as it is until it is known to be written, since a repetition must say the same.
-    batches: Mutex<BTreeMap<BatchId, Arc<Vec<Metered>>>>,
-    /// Hours that this process has opened.
-    open: Mutex<HashSet<(TenantId, Hour)>>,
+    pub(crate) unwritten: Unwritten,
     /// Whether somebody looks after it again and again.
     is_kept: AtomicBool,
 }
@@ -83,10 +75,21 @@ pub struct Facts {
     pub own: Vec<Upstream>,
     /// Who serves it for everybody.
     pub shared: Vec<Upstream>,
+    /// Who serves it for those to whom another tenant has published it.
+    pub published: Vec<Upstream>,
+    /// That other tenant.
+    pub publisher: Option<TenantId>,
     at: Timestamp,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+impl Facts {
+    /// Everybody who serves it for the tenant.
+    pub fn servers(&self) -> impl Iterator<Item = &Upstream> {
+        self.own.iter().chain(&self.shared).chain(&self.published)
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -153,6 +156,7 @@ fn tenant_of(row: &KeyRow) -> Option<&TenantId> {
     match &row.holder {
         Holder::User(member) => Some(&member.tenant),
         Holder::Tenant(key) => Some(&key.tenant),
+        Holder::Model(key) => Some(&key.tenant),
         Holder::Enroll(_) | Holder::Session(_) => None,
     }
 }
@@ -210,29 +214,37 @@ impl Plane {
         let platform = TenantId::new(PLATFORM);
         let route = |of: &TenantId| model.map(|model| route_key(of, model));
         let (own, shared) = (route(tenant), route(&platform).filter(|_| *tenant != platform));
-        let catalogue =
-            [own.as_ref(), shared.as_ref()].into_iter().flatten().map(|(pk, sk)| (pk.as_str(), sk.as_str()));
+        let offer = model.map(|model| offer_key(tenant, model));
+        let catalogue = [&own, &shared, &offer].into_iter().flatten().map(|(pk, sk)| (pk.as_str(), sk.as_str()));
         let catalogue = model.map(|model| (MODELS, model.as_str())).into_iter().chain(catalogue).collect();
         // Whose key it is and what the tenant may are read strongly. Where a model is served may be news of a moment ago.
         let wanted = [(Table::Identity, true, identity), (Table::Catalogue, false, catalogue)];
         let rows = self.store.get_rows(&wanted).await?;
         let row = |table: Table, (pk, sk): (&str, &str)| rows.get(&(table, pk.to_owned(), sk.to_owned()));
         let identity = |pk: &str| row(Table::Identity, (pk, ONLY)).cloned();
-        let route =
+        let servers_of =
             |key: &Option<(String, String)>| servers(key.as_ref().and_then(|(pk, sk)| row(Table::Catalogue, (pk, sk))));
+        let offered = offer.as_ref().and_then(|(pk, sk)| row(Table::Catalogue, (pk, sk)));
+        let publisher = offered.and_then(publisher);
+        let published = match publisher.as_ref().and_then(route) {
+            Some((pk, sk)) => servers(self.store.get_row(Table::Catalogue, (&pk, &sk)).await?.as_ref()),
+            None => Vec::new(),
+        };
         let registered = model.and_then(|model| row(Table::Catalogue, (MODELS, model.as_str()))).cloned();
         let facts = Arc::new(Facts {
             tenant: identity(&tenant_pk).map(value).transpose()?,
             model: registered.map(value).transpose()?,
-            own: route(&own),
-            shared: route(&shared),
+            own: servers_of(&own),
+            shared: servers_of(&shared),
+            published,
+            publisher,
             at: now,
         });
         Memory::remember(&self.memory.facts, (tenant.clone(), model.cloned()), Arc::clone(&facts));
         Ok((identity(&key_pk).map(value).transpose()?, facts))
     }
 
-    /// Chooses a server of a model: the tenant's own first, then a shared one; none of `but`.
+    /// Chooses a server of a model: the tenant's own first, then a shared one, then one of whoever has published it; none of `but`.
     #[must_use]
     pub fn server(&self, facts: &Facts, but: &[Upstream]) -> Option<Busy> {
         let now = self.ports.clock.now();
@@ -242,7 +254,7 @@ impl Plane {
         if known.len() >= MOST_REMEMBERED {
             known.retain(|_, health| health.outstanding > 0);
         }
-        let mut groups = [&facts.own, &facts.shared].map(|group| {
+        let mut groups = [&facts.own, &facts.shared, &facts.published].map(|group| {
             let group = group.iter().filter(|server| !but.contains(server)).cloned().collect::<Vec<_>>();
             let health = group.iter().map(|server| *known.entry(server.clone()).or_default()).collect::<Vec<_>>();
             (group, health)
@@ -290,44 +302,6 @@ impl Plane {
         self.write_records().await;
     }
 
-    /// A record is to be written.
-    pub fn record(&self, tenant: &TenantId, record: Metered) {
-        let hour = Hour::of(record.at);
-        lock(&self.memory.records).entry((tenant.clone(), hour)).or_default().push(record);
-    }
-
-    /// Writes the records that are to be written. What cannot be written is tried again the next time.
-    pub async fn write_records(&self) {
-        let records = std::mem::take(&mut *lock(&self.memory.records));
-        for ((tenant, hour), records) in records {
-            for batch in records.chunks(A_BATCH) {
-                let Some(first) = batch.first() else { continue };
-                let id = (tenant.clone(), hour, first.request.to_string());
-                lock(&self.memory.batches).insert(id, Arc::new(batch.to_vec()));
-            }
-        }
-        let batches = lock(&self.memory.batches).clone();
-        for (id, batch) in batches {
-            match self.write_batch(&id, &batch).await {
-                Ok(()) => drop(lock(&self.memory.batches).remove(&id)),
-                Err(error) => tracing::error!(%error, records = batch.len(), "metering.again_later"),
-            }
-        }
-    }
-
-    async fn write_batch(&self, (tenant, hour, id): &BatchId, batch: &[Metered]) -> Result<(), StoreError> {
-        let mark = (tenant.clone(), *hour);
-        let now = self.ports.clock.now();
-        // An hour that is over may be closed by now.
-        if now >= hour.end() || !lock(&self.memory.open).contains(&mark) {
-            self.store.open_hour(tenant, *hour).await?;
-            let mut open = lock(&self.memory.open);
-            open.retain(|(_, open)| now < open.end());
-            open.insert(mark);
-        }
-        self.store.put_records(tenant, (*hour, id), batch).await
-    }
-
     /// Looks after the memory of a process that goes on, until it is dropped: writes what is to be written, renews leases that are in use and
     /// gives back those that are not.
     pub async fn keep_memory(&self) {
@@ -373,22 +347,4 @@ impl Plane {
             }
         }
     }
-}
-
-/// The id of a key's limits.
-#[must_use]
-pub fn key_scope(tenant: &TenantId, key: KeyId) -> String {
-    format!("{tenant}#key#{key}")
-}
-
-/// The id of a tenant's limits.
-#[must_use]
-pub fn tenant_scope(tenant: &TenantId) -> String {
-    format!("{tenant}#tenant")
-}
-
-/// The id of a model's limits, which are nobody's.
-#[must_use]
-pub fn model_scope(model: &ModelName) -> String {
-    format!("#model#{}", model.as_str())
 }

@@ -5,7 +5,10 @@
 //! reads the sums of the hours that are closed and the records of those that are open. A batch has an id before it is written, and to write it
 //! again changes nothing, so that each record counts once (invariant I21).
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex},
+};
 
 use domain::{
     TenantId, Timestamp,
@@ -14,8 +17,9 @@ use domain::{
 };
 
 use crate::{
-    Store, StoreError, Table,
+    Plane, Store, StoreError, Table,
     items::{Item, key_of, millis, number, row, text, text_of, value},
+    memory::lock,
     requests::{DueMark, Range},
     tables::{DUE_NOW, TTL},
     transaction::Guard,
@@ -45,7 +49,7 @@ fn broken(error: &serde_json::Error) -> StoreError {
 
 impl Store {
     /// Opens an hour of a tenant's: from now on until its sums are made, reports read its records.
-    pub(crate) async fn open_hour(&self, tenant: &TenantId, hour: Hour) -> Result<(), StoreError> {
+    async fn open_hour(&self, tenant: &TenantId, hour: Hour) -> Result<(), StoreError> {
         let due = hour.end().plus(policy::HOUR_CLOSES);
         let item = Item::from([
             ("pk".to_owned(), text(open_pk(tenant))),
@@ -58,7 +62,7 @@ impl Store {
     }
 
     /// Writes records of an hour that is open, under a batch's id.
-    pub(crate) async fn put_records(
+    async fn put_records(
         &self,
         tenant: &TenantId,
         (hour, batch): (Hour, &str),
@@ -147,5 +151,61 @@ impl Store {
             Ok(()) | Err(StoreError::Moved) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What a process has not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten {
+    records: Mutex<HashMap<(TenantId, Hour), Vec<Metered>>>,
+    /// What is being written. Each batch stays as it is until it is known to be written, since a repetition must say the same.
+    batches: Mutex<BTreeMap<BatchId, Arc<Vec<Metered>>>>,
+    /// Hours that this process has opened.
+    open: Mutex<HashSet<(TenantId, Hour)>>,
+}
+
+/// A tenant, an hour, and the id of the first record.
+type BatchId = (TenantId, Hour, String);
+
+/// The most records of one row.
+const A_BATCH: usize = 500;
+
+impl Plane {
+    /// A record is to be written.
+    pub fn record(&self, tenant: &TenantId, record: Metered) {
+        let hour = Hour::of(record.at);
+        lock(&self.memory.unwritten.records).entry((tenant.clone(), hour)).or_default().push(record);
+    }
+
+    /// Writes the records that are to be written. What cannot be written is tried again the next time.
+    pub async fn write_records(&self) {
+        let records = std::mem::take(&mut *lock(&self.memory.unwritten.records));
+        for ((tenant, hour), records) in records {
+            for batch in records.chunks(A_BATCH) {
+                let Some(first) = batch.first() else { continue };
+                let id = (tenant.clone(), hour, first.request.to_string());
+                lock(&self.memory.unwritten.batches).insert(id, Arc::new(batch.to_vec()));
+            }
+        }
+        let batches = lock(&self.memory.unwritten.batches).clone();
+        for (id, batch) in batches {
+            match self.write_batch(&id, &batch).await {
+                Ok(()) => drop(lock(&self.memory.unwritten.batches).remove(&id)),
+                Err(error) => tracing::error!(%error, records = batch.len(), "metering.again_later"),
+            }
+        }
+    }
+
+    async fn write_batch(&self, (tenant, hour, id): &BatchId, batch: &[Metered]) -> Result<(), StoreError> {
+        let mark = (tenant.clone(), *hour);
+        let now = self.ports.clock.now();
+        // An hour that is over may be closed by now.
+        if now >= hour.end() || !lock(&self.memory.unwritten.open).contains(&mark) {
+            self.store.open_hour(tenant, *hour).await?;
+            let mut open = lock(&self.memory.unwritten.open);
+            open.retain(|(_, open)| now < open.end());
+            open.insert(mark);
+        }
+        self.store.put_records(tenant, (*hour, id), batch).await
     }
 }

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use cloud::Upstream;
-use domain::{TenantId, Workload, lifecycle::State, names::ModelName, tenant::PLATFORM};
+use domain::{TenantId, lifecycle::State, names::ModelName, tenant::PLATFORM};
 
 use crate::{
     Store, StoreError, Table,
-    items::{Item, key_of, text},
+    items::{Item, key_of, text, text_of},
+    passage::Passage,
     requests::Range,
     transaction::{Guard, Transaction},
 };
@@ -21,22 +22,30 @@ pub(crate) fn route_key(tenant: &TenantId, model: &ModelName) -> (String, String
     (format!("{tenant}#routes"), model.as_str().to_owned())
 }
 
+/// The key of the row that says who has published a model to a tenant.
+pub(crate) fn offer_key(tenant: &TenantId, model: &ModelName) -> (String, String) {
+    (format!("{tenant}#offers"), model.as_str().to_owned())
+}
+
+/// Who has published a model, as the row says.
+pub(crate) fn publisher(row: &Item) -> Option<TenantId> {
+    text_of(row, "publisher").map(TenantId::new)
+}
+
 /// Adds to `transaction` what a workload's step does to the ways to its model.
-pub(crate) fn account(
-    transaction: &mut Transaction<'_>,
-    from: Option<State>,
-    workload: &Workload,
-) -> Result<(), StoreError> {
+pub(crate) fn lead(transaction: &mut Transaction<'_>, passage: Passage<'_>) -> Result<(), StoreError> {
+    let workload = passage.workload;
     let Some(serve) = &workload.spec.serve else { return Ok(()) };
-    let (was, is) = (from == Some(State::Active), workload.state == State::Active);
     let (pk, sk) = route_key(&workload.tenant, &serve.model);
     let name = ("#server", text(format!("{SERVER}{}", workload.id)));
     let mut update = |expression, values: &[_]| {
         transaction.update(Guard::Version, Table::Catalogue, (&pk, &sk), (expression, None), values)
     };
     match workload.authority() {
-        Some(authority) if is && !was => update("SET #server = :authority", &[name, (":authority", text(authority))]),
-        _ if was && !is => update("REMOVE #server", &[name]),
+        Some(authority) if passage.enters(State::Active) => {
+            update("SET #server = :authority", &[name, (":authority", text(authority))])
+        }
+        _ if passage.leaves(State::Active) => update("REMOVE #server", &[name]),
         _ => Ok(()),
     }
 }
@@ -53,7 +62,19 @@ pub(crate) fn servers(row: Option<&Item>) -> Vec<Upstream> {
 }
 
 impl Store {
-    /// The models that somebody serves for a tenant, or for everybody.
+    /// Publishes a tenant's model to another tenant: false where somebody else has published one of the same name to it.
+    ///
+    /// # Errors
+    /// When the tables fail.
+    pub async fn offer(&self, publisher: &TenantId, model: &ModelName, to: &TenantId) -> Result<bool, StoreError> {
+        let (pk, sk) = offer_key(to, model);
+        let set = "SET publisher = :publisher";
+        let free = Some("attribute_not_exists(pk) OR publisher = :publisher");
+        let values = [(":publisher", text(publisher.as_str()))];
+        Ok(self.update_row(Table::Catalogue, (&pk, &sk), set, free, &values).await?.is_some())
+    }
+
+    /// The models that somebody serves for a tenant: itself, a shared node, or whoever has published one to it.
     ///
     /// # Errors
     /// When the tables fail.
@@ -65,6 +86,14 @@ impl Store {
                 if !servers(Some(&row)).is_empty() {
                     served.extend(ModelName::parse(&key_of(&row).1).ok());
                 }
+            }
+        }
+        let offers = format!("{tenant}#offers");
+        for offer in self.all(Table::Catalogue, &Range { hash: ("pk", &offers), ..Range::default() }).await? {
+            let Ok(model) = ModelName::parse(&key_of(&offer).1) else { continue };
+            let Some((pk, sk)) = publisher(&offer).map(|publisher| route_key(&publisher, &model)) else { continue };
+            if !servers(self.get_row(Table::Catalogue, (&pk, &sk)).await?.as_ref()).is_empty() {
+                served.insert(model);
             }
         }
         Ok(served)

@@ -2,11 +2,12 @@
 //!
 //! It is written in the transaction that ends the workload, so that nothing is charged twice and nothing is forgotten.
 
-use domain::{TenantId, Timestamp, Workload, lifecycle::State, policy, usage::Held};
+use domain::{TenantId, Timestamp, policy, usage::Held};
 
 use crate::{
     Plane, Store, StoreError, Table,
     items::{number, row, text, value},
+    passage::Passage,
     requests::Range,
     tables::TTL,
     transaction::{Guard, Transaction},
@@ -17,14 +18,11 @@ fn sort_key(until: Timestamp) -> String {
 }
 
 /// Adds to `transaction` what a workload used, when it ends.
-pub(crate) fn account(
-    transaction: &mut Transaction<'_>,
-    from: Option<State>,
-    workload: &Workload,
-) -> Result<(), StoreError> {
-    if workload.state != State::Ended || from == Some(State::Ended) {
+pub(crate) fn charge(transaction: &mut Transaction<'_>, passage: Passage<'_>) -> Result<(), StoreError> {
+    if !passage.ends() {
         return Ok(());
     }
+    let workload = passage.workload;
     let Some(held) = Held::of(workload, workload.since) else { return Ok(()) };
     let key = format!("{}#{}", sort_key(held.until), workload.id);
     let mut item = row((workload.tenant.as_str(), &key), &held)?;

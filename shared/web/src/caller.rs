@@ -13,7 +13,7 @@ use domain::{
 use http::{HeaderMap, header};
 use store::{
     Plane,
-    identities::{AgentKey, Holder, KeyRefusal, KeyRow},
+    identities::{AgentKey, Holder, KeyRefusal, KeyRow, ModelKey, TenantKey},
 };
 
 use crate::{Error, admin};
@@ -87,8 +87,8 @@ where
                 parts.extensions.insert(member.clone());
                 Ok(member)
             }
-            Holder::Tenant(holder) => {
-                admitted(&plane, &holder.tenant).await?;
+            Holder::Tenant(TenantKey { tenant, .. }) | Holder::Model(ModelKey { tenant, .. }) => {
+                admitted(&plane, &tenant).await?;
                 Err(Error::Forbidden(FOR_A_PERSON))
             }
             Holder::Enroll(_) | Holder::Session(_) => Err(INVALID),
@@ -107,7 +107,7 @@ where
         match row.holder {
             Holder::Enroll(holder) => Ok(Self { holder, key, enrolling: true }),
             Holder::Session(holder) => Ok(Self { holder, key, enrolling: false }),
-            Holder::User(_) | Holder::Tenant(_) => Err(INVALID),
+            Holder::User(_) | Holder::Tenant(_) | Holder::Model(_) => Err(INVALID),
         }
     }
 }

@@ -36,4 +36,4 @@ pub use query::Checked;
 pub use service::Service;
 pub use store::Plane;
 pub use surface::Surface;
-pub use tenant::{Any, Pro, Tenant};
+pub use tenant::{Any, Asker, Pro, Tenant};

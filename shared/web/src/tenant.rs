@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::request::Parts,
 };
-use domain::{TenantId, tenant::Tier};
+use domain::{TenantId, names::ModelName, tenant::Tier};
 use store::{Plane, identities::Holder};
 
 use crate::{
@@ -77,12 +77,20 @@ where
     }
 }
 
+/// What an admin is told who asks for what a tenant asks for.
+pub const FOR_A_TENANT: &str = "This operation acts for a tenant: use one of its API keys";
+
 async fn let_in(plane: &Plane, parts: &Parts) -> Result<LetIn, Error> {
-    admin::keep_out(plane, parts, "This operation acts for a tenant: use one of its API keys").await?;
+    admin::keep_out(plane, parts, FOR_A_TENANT).await?;
     let row = look_up(plane, parts).await?.1;
     let is_limited = !row.limits.is_empty();
     let (tenant, who) = holder(&row.holder)?;
     let tier = admitted(plane, tenant).await?;
+    if let Holder::Model(_) = row.holder {
+        return Err(Error::Forbidden(
+            "This key asks one model and does nothing else: use one of the tenant's API keys",
+        ));
+    }
     Ok(LetIn(tenant.clone(), tier, who, is_limited))
 }
 
@@ -94,7 +102,41 @@ pub fn holder(holder: &Holder) -> Result<(&TenantId, String), Error> {
     match holder {
         Holder::User(member) => Ok((&member.tenant, member.user.to_string())),
         Holder::Tenant(key) => Ok((&key.tenant, format!("key-{}", key.id))),
+        Holder::Model(key) => Ok((&key.tenant, format!("key-{}", key.id))),
         Holder::Enroll(_) | Holder::Session(_) => Err(INVALID),
+    }
+}
+
+/// Whoever may ask a tenant's models: its people and its keys, also those that ask one model alone.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The only model that there is for it.
+    pub only: Option<ModelName>,
+}
+
+impl Asker {
+    /// Whether there is such a model for it.
+    #[must_use]
+    pub fn sees(&self, model: &ModelName) -> bool {
+        self.only.as_ref().is_none_or(|only| only == model)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker
+where
+    Plane: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let plane = Plane::from_ref(state);
+        admin::keep_out(&plane, parts, FOR_A_TENANT).await?;
+        let row = look_up(&plane, parts).await?.1;
+        let tenant = holder(&row.holder)?.0.clone();
+        admitted(&plane, &tenant).await?;
+        Ok(Self { tenant, only: row.holder.only().cloned() })
     }
 }
 

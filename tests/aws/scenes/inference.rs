@@ -1,6 +1,10 @@
 //! Requests to models with limits, from many sides, and what the clock finds of them.
 
-use domain::limits::{Demand, Limits, Meter};
+use domain::{
+    TenantId,
+    limits::{Demand, Limits, Meter},
+    names::ModelName,
+};
 use futures::executor::block_on;
 use serde_json::json;
 use store::limits::{Scoped, Whose};
@@ -8,7 +12,7 @@ use store::limits::{Scoped, Whose};
 use crate::support::{
     ADMIN,
     drive::Bench,
-    operations::{SAMPLE_TENANT, Scene, operations},
+    operations::{Operation, SAMPLE_MODEL, SAMPLE_TENANT, Scene, operations},
     wire::Ask,
 };
 
@@ -43,12 +47,24 @@ fn abandon(bench: &Bench) {
     assert!(block_on(bench.plane.reserve(&[scoped], &demand)).is_ok());
 }
 
+/// Another tenant has published it.
+fn published(scene: &Scene, operation: &Operation) {
+    let named = operation.example.as_ref().map_or(SAMPLE_MODEL, |example| example["model"].as_str().expect("a name"));
+    let (publisher, tenant) = (TenantId::new("publisher"), TenantId::new(SAMPLE_TENANT));
+    let model = ModelName::parse(named).expect("a name");
+    assert!(block_on(scene.bench.plane.store.offer(&publisher, &model, &tenant)).expect("written"));
+    // What was known of it is forgotten.
+    scene.bench.pass(2);
+}
+
 /// Asked of somebody who serves nothing yet, and of one who is being launched.
-fn not_served(scene: &Scene, operation: &crate::support::operations::Operation) {
+fn not_served(scene: &Scene, operation: &Operation) {
     let asked = Scene::upon(operation, &scene.own).bearer(&scene.tenant_key);
     scene.bench.send(asked.clone());
+    published(scene, operation);
+    scene.bench.send(asked.clone());
     let wanted = json!({
-        "provider": "aws", "region": "us-west-2", "gpu": "A10G", "gpu_count": 1, "model": crate::support::operations::SAMPLE_MODEL
+        "provider": "aws", "region": "us-west-2", "gpu": "A10G", "gpu_count": 1, "model": SAMPLE_MODEL
     });
     let made = scene.bench.send(Ask::post("/admin/nodes/launch").json(&wanted).with("x-admin-token", ADMIN)).json();
     scene.bench.send(asked);
@@ -62,5 +78,5 @@ fn not_served(scene: &Scene, operation: &crate::support::operations::Operation) 
 fn limit_of(bench: &Bench) -> String {
     let keys = block_on(bench.plane.store.tenant_keys(&domain::TenantId::new(SAMPLE_TENANT))).expect("keys");
     let limited = keys.iter().find(|key| !key.limits.is_empty()).expect("a key with limits");
-    store::memory::key_scope(&limited.tenant, limited.id)
+    store::limits::key_scope(&limited.tenant, limited.id)
 }

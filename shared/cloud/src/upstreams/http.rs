@@ -1,18 +1,13 @@
 //! Model servers over HTTP, by one pool of connections.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::Stream;
+use futures::{TryStreamExt, stream};
 use http::{Method, Request, Uri, header};
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::Frame;
+use http_body_util::{BodyDataStream, BodyExt, StreamBody, combinators::BoxBody};
 use hyper_util::{
     client::legacy::{Client, Error, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -29,7 +24,7 @@ const KEPT: usize = 256;
 /// Asks by HTTP/1.1, which is what model servers speak.
 #[derive(Clone, Debug)]
 pub struct HttpUpstreams {
-    client: Client<HttpConnector, Parts>,
+    client: Client<HttpConnector, BoxBody<Bytes, Infallible>>,
 }
 
 impl HttpUpstreams {
@@ -65,12 +60,14 @@ impl Upstreams for HttpUpstreams {
             .build()
             .map_err(unsayable)?;
         let length = body.iter().map(Bytes::len).sum::<usize>();
-        let mut request =
-            Request::builder().method(Method::POST).uri(uri).body(Parts(body.into())).map_err(unsayable)?;
+        let parts = stream::iter(body.into_iter().map(|part| Ok(Frame::data(part))));
+        let body = StreamBody::new(parts).boxed();
+        let mut request = Request::builder().method(Method::POST).uri(uri).body(body).map_err(unsayable)?;
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         let (parts, body) = self.client.request(request).await.map_err(failed)?.into_parts();
-        Ok(Answer { status: parts.status, headers: parts.headers, body: Box::pin(Frames(body)) })
+        let body = BodyDataStream::new(body).map_err(|error| UpstreamError::Broken(words(&error)));
+        Ok(Answer { status: parts.status, headers: parts.headers, body: Box::pin(body) })
     }
 }
 
@@ -89,44 +86,4 @@ fn words(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     words
-}
-
-/// A request's body.
-struct Parts(VecDeque<Bytes>);
-
-impl http_body::Body for Parts {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
-    }
-}
-
-/// An answer's body, without trailers.
-struct Frames(Incoming);
-
-impl Stream for Frames {
-    type Item = Result<Bytes, UpstreamError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            return match std::task::ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                None => Poll::Ready(None),
-                Some(Err(error)) => Poll::Ready(Some(Err(UpstreamError::Broken(words(&error))))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => Poll::Ready(Some(Ok(bytes))),
-                    Err(_trailers) => continue,
-                },
-            };
-        }
-    }
 }

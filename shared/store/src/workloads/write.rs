@@ -16,6 +16,7 @@ use crate::{
     Store, StoreError, Table, capacity, clusters, credentials, disks,
     identities::{AgentKey, Claim, Holder, KeyRow, spend},
     items::{Item, millis, number, row, text},
+    passage::Passage,
     routes,
     tables::{DUE_NOW, TTL},
     transaction::{Guard, Transaction},
@@ -118,12 +119,13 @@ impl Store {
         }
         let begun = first.workload.version == 1;
         let from = if begun { None } else { Some(first.from) };
-        count_owner(&mut transaction, from, workload, write.most_live)?;
+        let passage = Passage { from, workload };
+        count_owner(&mut transaction, passage, write.most_live)?;
         capacity::account(&mut transaction, from, workload)?;
-        usage::account(&mut transaction, from, workload)?;
-        clusters::account(&mut transaction, from, workload)?;
-        credentials::account(&mut transaction, from, workload)?;
-        routes::account(&mut transaction, from, workload)?;
+        usage::charge(&mut transaction, passage)?;
+        clusters::list(&mut transaction, passage)?;
+        credentials::count_use(&mut transaction, passage)?;
+        routes::lead(&mut transaction, passage)?;
         put_cold_parts(&mut transaction, &pk, workload, write)?;
         if let Some(disk) = &write.disk {
             disks::add(&mut transaction, &disk.change, disk.most, last.entry.at)?;
@@ -229,20 +231,20 @@ fn put_event(
 /// Keeps the owner's counts, which only a submit and an end change.
 fn count_owner(
     transaction: &mut Transaction<'_>,
-    from: Option<State>,
-    workload: &Workload,
+    passage: Passage<'_>,
     most_live: Option<u32>,
 ) -> Result<(), StoreError> {
+    let workload = passage.workload;
     let pk = owner_partition(&workload.tenant, &workload.owner);
     let key = (pk.as_str(), "counts");
-    if from.is_none() {
+    if passage.begins() {
         let most = most_live.ok_or_else(|| StoreError::Broken("a submit names no limit".to_owned()))?;
         let values = [(":one", number(1)), (":most", number(most)), (":pk", text(&*pk)), (":sk", text("~"))];
         let below = Some("attribute_not_exists(live) OR live < :most");
         let add = ("SET list_pk = :pk, list_sk = :sk ADD live :one", below);
         return transaction.update(Guard::Limit, Table::Workloads, key, add, &values);
     }
-    if workload.state != State::Ended || from == Some(State::Ended) {
+    if !passage.ends() {
         return Ok(());
     }
     let add = match workload.status() {

@@ -1,12 +1,13 @@
 //! What is read of a request's body: which model, whether it streams, how much it may take. All else passes through as it is.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use web::body::{DEEPEST, too_deep};
 
 use crate::refusal::Refusal;
@@ -24,23 +25,25 @@ const USUAL_ANSWER: u64 = 4_096;
 
 /// A request's body, and what was read of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
+pub(crate) struct RequestBody {
     body: Bytes,
     /// The model's name, as it was given.
     pub(crate) model: String,
     /// Whether the answer is to come as events.
     pub(crate) streams: bool,
-    /// Whether the caller said anything about what is to be in the stream.
-    says_options: bool,
+    /// Whether and where the caller said what is to be in the stream.
+    options: Said,
     /// Tokens of the prompt, about.
     pub(crate) prompt: u64,
     /// The longest answer that was asked for, in tokens.
     longest: Option<u64>,
+    /// Whether and where it was asked for in the words that we say it with.
+    max_tokens: Said,
     /// How many answers.
     answers: u64,
 }
 
-/// How much a question takes at most.
+/// How much a request takes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Most {
     /// Tokens that are read.
@@ -54,9 +57,13 @@ struct Fields<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
     stream: Option<bool>,
-    stream_options: Option<IgnoredAny>,
-    max_tokens: Option<u64>,
+    #[serde(borrow, default)]
+    stream_options: Given<'a>,
+    #[serde(borrow, default)]
+    max_tokens: Given<'a>,
     max_completion_tokens: Option<u64>,
+    /// What llama.cpp believes before `max_tokens`; less than nothing is without end.
+    n_predict: Option<i64>,
     n: Option<u64>,
     best_of: Option<u64>,
     #[serde(default)]
@@ -71,7 +78,39 @@ struct Fields<'a> {
     functions: Weight,
 }
 
-impl Question {
+/// A field as it stands in the body, if it does.
+#[derive(Default)]
+struct Given<'a>(Option<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Given<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(from).map(|value| Self(Some(value)))
+    }
+}
+
+impl Given<'_> {
+    fn said(&self, body: &[u8]) -> Said {
+        match self.0.map(RawValue::get) {
+            None => Said::Nothing,
+            Some("null") => {
+                let at = self.0.map_or(0, |value| value.get().as_ptr().addr() - body.as_ptr().addr());
+                Said::Null(at..at + "null".len())
+            }
+            Some(_) => Said::Something,
+        }
+    }
+}
+
+/// What a body says in a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    /// `null`, which is as good as nothing, but not to be said again: of a name that is there twice most servers believe the second.
+    Null(Range<usize>),
+    Something,
+}
+
+impl RequestBody {
     /// Reads a body.
     ///
     /// # Errors
@@ -88,12 +127,16 @@ impl Question {
         let weights = [fields.messages, fields.prompt, fields.input, fields.tools, fields.functions];
         let bytes = weights.into_iter().fold(0, |sum: u64, Weight(bytes)| sum.saturating_add(bytes));
         let answers = fields.n.unwrap_or(1).max(fields.best_of.unwrap_or(1)).max(1);
+        let max_tokens = fields.max_tokens.0.map(|value| serde_json::from_str::<Option<u64>>(value.get()));
+        let max_tokens = max_tokens.transpose().map_err(|why| Refusal::bad(Some("max_tokens"), words(&why)))?.flatten();
+        let predicted = fields.n_predict.map(|most| u64::try_from(most).unwrap_or(u64::MAX));
         Ok(Self {
             model,
             streams: fields.stream.unwrap_or(false),
-            says_options: fields.stream_options.is_some(),
+            options: fields.stream_options.said(&body),
             prompt: bytes.div_ceil(BYTES_A_TOKEN).saturating_add(TEMPLATE_TOKENS),
-            longest: fields.max_completion_tokens.or(fields.max_tokens),
+            longest: fields.max_completion_tokens.or(max_tokens).max(predicted),
+            max_tokens: fields.max_tokens.said(&body),
             answers,
             body,
         })
@@ -115,25 +158,41 @@ impl Question {
 
     /// Whether what was used is asked for in the place of the caller, who is not to see it then.
     pub(crate) fn asks_for_usage(&self) -> bool {
-        self.streams && !self.says_options
+        self.streams && self.options != Said::Something
     }
 
-    /// The body as it is sent: the caller's own bytes, with what we have to add at its beginning. Where tokens are limited an answer has to
-    /// have an end: `bounds` says the model's context then.
+    /// The body as it is sent: the caller's own bytes, with what we have to add. Where tokens are limited an answer has to have an end:
+    /// `bounds` says the model's context then.
     pub(crate) fn parts(&self, bounds: Option<u64>) -> Vec<Bytes> {
+        let options = self.asks_for_usage().then(|| ("stream_options", "{\"include_usage\":true}".to_owned()));
+        let end =
+            bounds.filter(|_| self.longest.is_none()).map(|context| ("max_tokens", self.usual(context).to_string()));
         let mut added = String::new();
-        if self.asks_for_usage() {
-            added.push_str("\"stream_options\":{\"include_usage\":true},");
-        }
-        if let Some(context) = bounds.filter(|_| self.longest.is_none()) {
-            added.push_str(&format!("\"max_tokens\":{},", self.usual(context)));
+        let mut nulls = Vec::new();
+        for (said, wanted) in [&self.options, &self.max_tokens].into_iter().zip([options, end]) {
+            let Some((name, value)) = wanted else { continue };
+            match said {
+                Said::Null(place) => nulls.push((place.clone(), value)),
+                Said::Nothing | Said::Something => added.push_str(&format!("\"{name}\":{value},")),
+            }
         }
         let begin = self.body.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
-        if added.is_empty() {
-            return vec![self.body.clone()];
+        nulls.push((begin..begin, added));
+        nulls.sort_by_key(|(place, _)| place.start);
+        let (mut parts, mut from) = (Vec::new(), 0);
+        for (place, value) in nulls.into_iter().filter(|(_, value)| !value.is_empty()) {
+            parts.extend([self.body.slice(from..place.start), value.into()]);
+            from = place.end;
         }
-        vec![self.body.slice(..begin), added.into(), self.body.slice(begin..)]
+        parts.push(self.body.slice(from..));
+        parts
     }
+}
+
+/// An error of a reader's without the place, which a caller cannot see.
+fn words(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words).to_owned()
 }
 
 /// What is wrong with a body, in words. It is read a second time for that.
@@ -146,10 +205,20 @@ fn unreadable(body: &[u8]) -> Refusal {
     if inner.is_syntax() || inner.is_eof() {
         return Refusal::bad(None, "We could not parse the JSON body of your request.".to_owned());
     }
-    let words = inner.to_string();
-    let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words).to_owned();
-    let known =
-        ["model", "stream", "max_tokens", "max_completion_tokens", "n", "best_of", "messages", "prompt", "input"];
+    let words = words(inner);
+    let known = [
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "n_predict",
+        "n",
+        "best_of",
+        "messages",
+        "prompt",
+        "input",
+    ];
     let path = error.path().to_string();
     let param = known.into_iter().find(|name| path == *name || words.contains(&format!("`{name}`")));
     Refusal::bad(param, words)

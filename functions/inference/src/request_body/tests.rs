@@ -1,11 +1,11 @@
 use super::*;
 
-fn read(text: &str) -> Result<Question, Refusal> {
-    Question::read(Bytes::from(text.to_owned()))
+fn read(text: &str) -> Result<RequestBody, Refusal> {
+    RequestBody::read(Bytes::from(text.to_owned()))
 }
 
-fn sent(question: &Question, bounds: Option<u64>) -> String {
-    question.parts(bounds).iter().map(|part| std::str::from_utf8(part).unwrap()).collect()
+fn sent(body: &RequestBody, bounds: Option<u64>) -> String {
+    body.parts(bounds).iter().map(|part| std::str::from_utf8(part).unwrap()).collect()
 }
 
 #[test]
@@ -47,13 +47,38 @@ fn what_is_read_and_what_is_sent() {
             false,
             r#"{"\u006dodel":"m","max_tokens":1000000}"#,
         ),
+        // Of a name that is there twice most servers believe the second, and so nothing is said beside a null.
+        (
+            r#"{"max_tokens": null ,"model":"m","stream":true,"stream_options":null,"max_completion_tokens":null}"#,
+            Some(8_192),
+            (32, 4_096),
+            true,
+            r#"{"max_tokens": 4096 ,"model":"m","stream":true,"stream_options":{"include_usage":true},"max_completion_tokens":null}"#,
+        ),
+        (
+            r#"{"stream":true,"model":"m","stream_options":null}"#,
+            Some(8_192),
+            (32, 4_096),
+            true,
+            r#"{"max_tokens":4096,"stream":true,"model":"m","stream_options":{"include_usage":true}}"#,
+        ),
+        (r#"{"model":"m","max_tokens":null}"#, None, (32, 4_096), false, r#"{"model":"m","max_tokens":null}"#),
+        // llama.cpp believes this one before all others.
+        (
+            r#"{"model":"m","max_tokens":1,"n_predict":-1}"#,
+            Some(8_192),
+            (32, 8_192),
+            false,
+            r#"{"model":"m","max_tokens":1,"n_predict":-1}"#,
+        ),
+        (r#"{"model":"m","n_predict":77}"#, Some(8_192), (32, 77), false, r#"{"model":"m","n_predict":77}"#),
     ] {
-        let question = read(text).unwrap();
-        let found = question.most(8_192, true);
-        assert_eq!(((found.input, found.output), question.streams), (most, streams), "{text}");
-        assert_eq!(sent(&question, bounds), expected);
-        assert!(serde_json::from_str::<serde_json::Value>(&sent(&question, bounds)).is_ok());
-        assert_eq!(question.most(8_192, false).output, 0);
+        let body = read(text).unwrap();
+        let found = body.most(8_192, true);
+        assert_eq!(((found.input, found.output), body.streams), (most, streams), "{text}");
+        assert_eq!(sent(&body, bounds), expected);
+        assert!(serde_json::from_str::<serde_json::Value>(&sent(&body, bounds)).is_ok());
+        assert_eq!(body.most(8_192, false).output, 0);
     }
     let picture = format!("data:image/png;base64,{}", "A".repeat(1_000_000));
     let body = format!(r#"{{"model":"m","messages":[{{"content":[{{"image_url":{{"url":"{picture}"}}}}]}}]}}"#);
@@ -83,6 +108,8 @@ fn what_cannot_be_read_is_refused_with_where_it_is() {
         (r#"{"model":"m","max_tokens":1.5}"#, Some("max_tokens")),
         (r#"{"model":"m","max_tokens":1,"max_tokens":9}"#, Some("max_tokens")),
         (r#"{"model":"m","n":"3"}"#, Some("n")),
+        (r#"{"model":"m","n_predict":1.5}"#, Some("n_predict")),
+        (r#"{"model":"m","stream_options":null,"stream_options":null}"#, Some("stream_options")),
     ] {
         let Err(Refusal::Bad { param: found, .. }) = read(text) else { panic!("{text} was read") };
         assert_eq!(found, param, "{text}");
