@@ -2,17 +2,23 @@
 
 mod table;
 
+use cloud::sim::Script;
 use domain::{
     NodeId, PoolId,
     api_key::{KeyKind, mint},
+    limits::{Limits, Meter},
 };
-use futures::executor::block_on;
+use futures::{FutureExt, executor::block_on};
+use http::StatusCode;
 use serde_json::json;
 
-use crate::support::{
-    drive::{A10G, Bench, H100, report, small},
-    operations::{Operation, Scene, operations},
-    wire::Ask,
+use crate::{
+    support::{
+        drive::{A10G, Bench, H100, report, small},
+        operations::{Operation, Scene, operations},
+        wire::Ask,
+    },
+    surfaces::inference::{TENANT, ask, chat, served},
 };
 
 use table::{Count, check};
@@ -125,12 +131,36 @@ fn workers(bench: &Bench, key: &str, counts: &mut Vec<(String, Count)>) {
     counts.push(("a pass of 100, less its placements".to_owned(), itself));
 }
 
+/// Requests to a model with a key that has every limit, in a process that goes on and in a function, both of which have answered before.
+fn inference(counts: &mut Vec<(String, Count)>) {
+    let usage = r#"{"usage":{"prompt_tokens":30,"completion_tokens":10}}"#;
+    let limits = Meter::ALL.into_iter().fold(Limits::default(), |limits, meter| limits.with(meter, 1_000_000));
+    for (name, is_kept, times) in
+        [("100 requests to a model, kept gateway", true, 100), ("a request to a model, in a function", false, 1)]
+    {
+        let (bench, _) = served(move |_| Script::json(StatusCode::OK, usage));
+        let key = bench.a_limited_key(TENANT, limits.clone()).0;
+        let asks = |times: usize| (0..times).for_each(|_| assert_eq!(bench.send(ask(&key, &chat())).status, 200));
+        if is_kept {
+            assert!(bench.plane.keep_memory().now_or_never().is_none(), "it goes on");
+        }
+        asks(times);
+        block_on(bench.plane.tend_memory());
+        let work = || {
+            asks(times);
+            block_on(bench.plane.tend_memory());
+        };
+        counts.push((name.to_owned(), count(&bench, work)));
+    }
+}
+
 fn all(crowd: usize) -> Vec<(String, Count)> {
     let (bench, key) = crowded(crowd);
     let mut counts = Vec::new();
     jobs(&bench, &key, &mut counts);
     life(&bench, &key, &mut counts);
     workers(&bench, &key, &mut counts);
+    inference(&mut counts);
     counts
 }
 

@@ -21,11 +21,11 @@ use super::{
 use crate::support::{drive::Bench, wire::Ask};
 
 pub(super) const LLAMA: &str = "meta-llama/Llama-3.1-8B-Instruct";
-pub(super) const TENANT: &str = "550e8400-e29b-41d4-a716-446655440000";
+pub(crate) const TENANT: &str = "550e8400-e29b-41d4-a716-446655440000";
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Paris"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":4}},"unknown":[1.50,null]}"#;
 
 /// A plane with a tenant, its key, and a shared node on which a model server answers with `answers`.
-pub(super) fn served(answers: impl Fn(&Question) -> Script + Send + Sync + 'static) -> (Bench, String) {
+pub(crate) fn served(answers: impl Fn(&Question) -> Script + Send + Sync + 'static) -> (Bench, String) {
     served_in(&World::new(1), answers)
 }
 
@@ -55,11 +55,11 @@ fn shared_node_of(bench: &Bench, model: &str) -> Upstream {
     bench.within("platform").serve(&made)
 }
 
-pub(super) fn chat() -> Value {
+pub(crate) fn chat() -> Value {
     json!({"model": LLAMA, "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 100})
 }
 
-pub(super) fn ask(key: &str, body: &Value) -> Ask {
+pub(crate) fn ask(key: &str, body: &Value) -> Ask {
     Ask::post("/v1/chat/completions").json(body).bearer(key)
 }
 

@@ -7,7 +7,7 @@ mod contention;
 mod credentials;
 mod disks;
 mod front;
-mod inference;
+pub(crate) mod inference;
 mod jobs;
 mod keys;
 mod login;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cloud::{UpstreamError, upstreams};
 use domain::{
     MessageId, TenantId, Timestamp,
@@ -31,6 +31,8 @@ const IDLE: Duration = Duration::from_secs(120);
 const TURN: Duration = Duration::from_secs(20);
 /// No answer takes longer: our functions end a little later.
 const LONGEST: Duration = Duration::from_secs(600);
+/// What is there already goes on in one piece up to this many bytes, and no event waits for another.
+const PIECE: usize = 16 * 1024;
 /// The status that is written down where the caller went away, as nginx has it.
 const GONE_AWAY: u16 = 499;
 /// What is said in the place of the rest of a stream that broke.
@@ -143,7 +145,34 @@ pub(crate) struct Relay {
     tending: Option<Waiting>,
     /// What is written when all has been passed on.
     finishing: Option<Waiting>,
+    /// What broke the answer, once what came before has been passed on.
+    broken: Option<UpstreamError>,
     status: u16,
+}
+
+/// What is there to be passed on.
+#[derive(Default)]
+struct Piece(Option<Bytes>);
+
+impl Piece {
+    /// Adds what comes next; one alone is passed on as it is.
+    fn add(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.0 = Some(match self.0.take() {
+            None => bytes,
+            Some(before) => {
+                let mut both = BytesMut::from(before);
+                both.extend_from_slice(&bytes);
+                both.freeze()
+            }
+        });
+    }
+
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 impl Relay {
@@ -166,6 +195,7 @@ impl Relay {
             idle: pause(&plane, TURN),
             tending: None,
             finishing: None,
+            broken: None,
             status,
             plane,
         }
@@ -218,6 +248,28 @@ impl Relay {
         self.watch.pass(bytes)
     }
 
+    /// Takes what is there; true when nothing more will come.
+    fn gather(&mut self, piece: &mut Piece, cx: &mut Context<'_>) -> bool {
+        while piece.len() < PIECE {
+            let Some(body) = &mut self.body else { return true };
+            match body.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(bytes))) => piece.add(self.came(bytes)),
+                Poll::Ready(Some(Err(why))) => {
+                    self.broken = Some(why);
+                    return true;
+                }
+                Poll::Ready(None) => {
+                    piece.add(self.watch.end());
+                    let status = self.status;
+                    self.finish(status);
+                    return true;
+                }
+                Poll::Pending => return false,
+            }
+        }
+        false
+    }
+
     /// The end of an answer that is not whole.
     fn broke(&mut self, why: &UpstreamError) -> Option<Result<Frame<Bytes>, io::Error>> {
         tracing::warn!(%why, model = self.ticket.account.model.as_str(), "inference.broken_off");
@@ -245,38 +297,29 @@ impl http_body::Body for Relay {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let relay = self.get_mut();
-        loop {
-            if let Some(finishing) = &mut relay.finishing {
-                ready!(finishing.as_mut().poll(cx));
-                relay.finishing = None;
-                return Poll::Ready(None);
+        if let Some(why) = relay.broken.take() {
+            return Poll::Ready(relay.broke(&why));
+        }
+        if let Some(finishing) = &mut relay.finishing {
+            ready!(finishing.as_mut().poll(cx));
+            relay.finishing = None;
+            return Poll::Ready(None);
+        }
+        relay.tend(cx);
+        let mut piece = Piece::default();
+        let is_over = relay.gather(&mut piece, cx);
+        match (piece.0, is_over) {
+            (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            // What is to be written before the answer ends is gone on with, or what broke it is told.
+            (None, true) if relay.finishing.is_some() || relay.broken.is_some() => Pin::new(relay).poll_frame(cx),
+            (None, true) => Poll::Ready(None),
+            (None, false) if relay.is_too_slow(cx) => {
+                Poll::Ready(relay.broke(&UpstreamError::Broken("nothing came for too long".to_owned())))
             }
-            relay.tend(cx);
-            let Some(body) = &mut relay.body else { return Poll::Ready(None) };
-            match body.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Ok(bytes))) => {
-                    let passed = relay.came(bytes);
-                    if !passed.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(passed))));
-                    }
-                }
-                Poll::Ready(Some(Err(why))) => return Poll::Ready(relay.broke(&why)),
-                Poll::Ready(None) => {
-                    let rest = relay.watch.end();
-                    let status = relay.status;
-                    relay.finish(status);
-                    if !rest.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(rest))));
-                    }
-                }
-                Poll::Pending if relay.is_too_slow(cx) => {
-                    return Poll::Ready(relay.broke(&UpstreamError::Broken("nothing came for too long".to_owned())));
-                }
-                Poll::Pending => {
-                    // What has just begun is to be polled once, so that it is woken.
-                    relay.tend(cx);
-                    return Poll::Pending;
-                }
+            (None, false) => {
+                // What has just begun is to be polled once, so that it is woken.
+                relay.tend(cx);
+                Poll::Pending
             }
         }
     }

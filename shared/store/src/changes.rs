@@ -23,12 +23,14 @@ const MOST: usize = 10_000;
 pub struct Changes(Arc<AtomicU64>);
 
 /// A write that is under way, until it is dropped.
+#[cfg(feature = "embedded")]
 #[must_use]
 pub(crate) struct Writing<'a>(&'a Changes);
 
 impl Changes {
     /// A write begins. It counts when it is over, and before anybody is told: until then what was read before it is as good as what is read
     /// after it.
+    #[cfg(feature = "embedded")]
     pub(crate) const fn writing(&self) -> Writing<'_> {
         Writing(self)
     }
@@ -38,6 +40,7 @@ impl Changes {
     }
 }
 
+#[cfg(feature = "embedded")]
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         self.0.0.fetch_add(1, Ordering::SeqCst);
