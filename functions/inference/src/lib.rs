@@ -12,6 +12,7 @@ mod create_completion;
 mod create_embedding;
 mod get_served_model;
 mod list_served_models;
+mod piece;
 mod refusal;
 mod relay;
 mod request_body;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cloud::{UpstreamError, upstreams};
 use domain::{
     MessageId, TenantId, Timestamp,
@@ -21,6 +21,7 @@ use http_body::Frame;
 use store::{Plane, limits::Reservation, memory::Busy};
 
 use crate::{
+    piece::Piece,
     request_body::Most,
     watch::{Usage, Watch},
 };
@@ -31,8 +32,6 @@ const IDLE: Duration = Duration::from_secs(120);
 const TURN: Duration = Duration::from_secs(20);
 /// No answer takes longer: our functions end a little later.
 const LONGEST: Duration = Duration::from_secs(600);
-/// What is there already goes on in one piece up to this many bytes, and no event waits for another.
-const PIECE: usize = 16 * 1024;
 /// The status that is written down where the caller went away, as nginx has it.
 const GONE_AWAY: u16 = 499;
 /// What is said in the place of the rest of a stream that broke.
@@ -150,31 +149,6 @@ pub(crate) struct Relay {
     status: u16,
 }
 
-/// What is there to be passed on.
-#[derive(Default)]
-struct Piece(Option<Bytes>);
-
-impl Piece {
-    /// Adds what comes next; one alone is passed on as it is.
-    fn add(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.0 = Some(match self.0.take() {
-            None => bytes,
-            Some(before) => {
-                let mut both = BytesMut::from(before);
-                both.extend_from_slice(&bytes);
-                both.freeze()
-            }
-        });
-    }
-
-    fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, Bytes::len)
-    }
-}
-
 impl Relay {
     pub(crate) fn new(
         (answer, status): (upstreams::Body, u16),
@@ -248,9 +222,9 @@ impl Relay {
         self.watch.pass(bytes)
     }
 
-    /// Takes what is there; true when nothing more will come.
+    /// Takes what is there, and waits for nothing; true when nothing more will come.
     fn gather(&mut self, piece: &mut Piece, cx: &mut Context<'_>) -> bool {
-        while piece.len() < PIECE {
+        while !piece.is_enough() {
             let Some(body) = &mut self.body else { return true };
             match body.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(bytes))) => piece.add(self.came(bytes)),
@@ -308,20 +282,20 @@ impl http_body::Body for Relay {
         relay.tend(cx);
         let mut piece = Piece::default();
         let is_over = relay.gather(&mut piece, cx);
-        match (piece.0, is_over) {
-            (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            // What is to be written before the answer ends is gone on with, or what broke it is told.
-            (None, true) if relay.finishing.is_some() || relay.broken.is_some() => Pin::new(relay).poll_frame(cx),
-            (None, true) => Poll::Ready(None),
-            (None, false) if relay.is_too_slow(cx) => {
-                Poll::Ready(relay.broke(&UpstreamError::Broken("nothing came for too long".to_owned())))
-            }
-            (None, false) => {
-                // What has just begun is to be polled once, so that it is woken.
-                relay.tend(cx);
-                Poll::Pending
-            }
+        if !piece.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(piece.take()))));
         }
+        if is_over {
+            // What is to be written before the answer ends is gone on with, or what broke it is told.
+            let goes_on = relay.finishing.is_some() || relay.broken.is_some();
+            return if goes_on { Pin::new(relay).poll_frame(cx) } else { Poll::Ready(None) };
+        }
+        if relay.is_too_slow(cx) {
+            return Poll::Ready(relay.broke(&UpstreamError::Broken("nothing came for too long".to_owned())));
+        }
+        // What has just begun is to be polled once, so that it is woken.
+        relay.tend(cx);
+        Poll::Pending
     }
 }
 
